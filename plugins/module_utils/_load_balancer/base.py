@@ -1,0 +1,160 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The load balancer seam: what a driver can be asked; private, no stability promised.
+
+A driver translates; it knows no plan, no engine and does not wait for anything but the balancer's own
+confirmation that a change it made is in force. Its methods may be called from several threads.
+"""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+
+class Admin(str, enum.Enum):
+    """What was intended with a target. Not its health."""
+
+    ABSENT = "absent"
+    STANDBY = "standby"
+    """Registered and health-checked, receives nothing."""
+    ACTIVE = "active"
+    DRAINING = "draining"
+    """Receives nothing new; what it has goes on."""
+    MAINTENANCE = "maintenance"
+
+
+class Health(str, enum.Enum):
+    """What the load balancer's own check says."""
+
+    UP = "up"
+    DOWN = "down"
+    STARTING = "starting"
+    UNKNOWN = "unknown"
+
+
+class Quality(str, enum.Enum):
+    """How far an in-flight figure can be trusted. An upper bound never under-counts."""
+
+    EXACT = "exact"
+    UPPER_BOUND = "upper_bound"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class Target:
+    """One target as the load balancer itself shows it."""
+
+    name: str
+    address: str
+    port: int
+    admin: Admin
+    health: Health
+    weight: int = 1
+    check: str = ""
+    """The last health check result in the balancer's own words."""
+
+    @property
+    def serving(self) -> bool:
+        """Whether new requests may be routed here now."""
+        return self.admin is Admin.ACTIVE and self.health is Health.UP
+
+
+@dataclass(frozen=True)
+class InFlight:
+    """Requests or sessions a target still works on, over all balancer processes."""
+
+    count: int
+    queued: int
+    quality: Quality
+    parts: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def total(self) -> int:
+        """Everything that would be cut by destroying the target now."""
+        return self.count + self.queued
+
+
+@dataclass(frozen=True)
+class Change:
+    """A target before and after an operation."""
+
+    name: str
+    before: Target | None
+    after: Target | None
+
+    @property
+    def changed(self) -> bool:
+        """Whether intent or address changed; health and counters never count."""
+        return _intent(self.before) != _intent(self.after)
+
+
+def _intent(target: Target | None) -> tuple[object, ...]:
+    if target is None:
+        return ()
+    return (target.address, target.port, target.admin, target.weight)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What this balancer in this version can do."""
+
+    name: str
+    version: str
+    standby: bool
+    weight: bool
+    health: bool
+    stops_sticky: bool
+    in_flight: Quality
+    change_drops_keepalive: bool
+    persistence: bool
+    settle: float
+    """Seconds between a confirmed drain and the first in-flight figure that counts."""
+    max_slots: int | None = None
+
+
+class LoadBalancer(abc.ABC):
+    """One backend of one load balancer. Every failure is a LoadBalancerError with a kind."""
+
+    @property
+    @abc.abstractmethod
+    def where(self) -> str:
+        """Name backend and balancer for messages, such as C(haproxy /run/x/admin.sock backend shop)."""
+
+    @abc.abstractmethod
+    def probe(self) -> Capabilities:
+        """Check reachability, permission, version and that the backend exists and can be used."""
+
+    @abc.abstractmethod
+    def targets(self) -> tuple[Target, ...]:
+        """Return every target of the backend, ours or not, in the balancer's order."""
+
+    @abc.abstractmethod
+    def register(self, name: str, address: str, port: int) -> Change:
+        """Make a target exist in STANDBY, with health checks running.
+
+        A target that exists with this address is left as it is (whatever its state);
+        one with another address raises CONFLICT.
+        """
+
+    @abc.abstractmethod
+    def set_state(self, name: str, admin: Admin) -> Change:
+        """Set ACTIVE, DRAINING, STANDBY or MAINTENANCE and confirm it in the balancer's own view."""
+
+    @abc.abstractmethod
+    def set_weight(self, name: str, weight: int) -> Change:
+        """Set the weight and confirm it."""
+
+    @abc.abstractmethod
+    def deregister(self, name: str) -> Change:
+        """Remove a target; unchanged if it is absent, NOT_DRAINED if it has work in flight."""
+
+    @abc.abstractmethod
+    def in_flight(self, names: Sequence[str]) -> Mapping[str, InFlight]:
+        """Return what each named target works on. A target that is absent counts 0 by definition."""
+
+    @abc.abstractmethod
+    def persist(self) -> bool:
+        """Make the current targets survive a restart of the balancer; return whether bytes changed."""
