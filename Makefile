@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+
+# The environment of every command below; ansible.cfg holds Ansible's settings, the three repeated here are for tools
+# that write a configuration of their own (Molecule) or start elsewhere. Version-manager shims leave PATH: one for a
+# missing Python is fatal to ansible-test.
+USER_PATH := $(PATH)
+export PATH := $(CURDIR)/.venv/bin:$(shell printf %s "$$PATH" | tr ':' '\n' | grep -v '/shims$$' | paste -sd:)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_HOME := $(CURDIR)/.ansible/home
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.ansible/collections
+export PYTHONDONTWRITEBYTECODE := 1
+export UV_CACHE_DIR := $(CURDIR)/.cache/uv
+
+PYTHON := .venv/bin/python
+PARTS := lint unit sanity integration molecule
+COLLECTION_LINK := .ansible/collections/ansible_collections/immutable/cutover
+
+.PHONY: help venv collection-link engine demo bench test $(PARTS) format changelog lock-requirements clean
+
+help: ## show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: collection-link
+	@PATH="$(USER_PATH)" tools/venv.sh
+
+# Ansible finds a collection by its path below ansible_collections; this is the repository under that name.
+collection-link:
+	@mkdir -p $(dir $(COLLECTION_LINK)) && ln -sfn ../../../.. $(COLLECTION_LINK)
+
+engine: venv ## Docker Engine on this machine: installed and started if none runs
+	@.venv/bin/ansible-playbook immutable.cutover.engine
+
+demo: engine ## bake, deploy, replace under load, roll back, and draw the receipt (build/demo/)
+	@$(PYTHON) tools/demo.py
+
+bench: engine ## ratios of the replace flow over a raw script (build/bench.json)
+	@$(PYTHON) tools/bench.py
+
+test: engine ## every test: lint, unit, sanity, integration, molecule
+	@$(PYTHON) tools/run_tests.py $(PARTS)
+
+lint: venv ## ruff, mypy, yamllint, ansible-lint, antsibull-docs, antsibull-changelog
+	@$(PYTHON) tools/run_tests.py $@
+
+unit: venv ## pytest: pure code and the tools
+	@$(PYTHON) tools/run_tests.py $@
+
+sanity: venv ## ansible-test sanity and units, in a copy, no ignores
+	@$(PYTHON) tools/run_tests.py $@
+
+integration: engine ## pytest against real Docker and HAProxy
+	@$(PYTHON) tools/run_tests.py $@
+
+molecule: engine ## the Molecule scenarios
+	@$(PYTHON) tools/run_tests.py $@
+
+format: venv ## let ruff rewrite what it can
+	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
+
+changelog: venv ## fold changelogs/fragments into CHANGELOG.md for the version in galaxy.yml
+	@.venv/bin/antsibull-changelog release --update-existing --reload-plugins
+
+# No host name of a registry in the locks: they come from the configuration of whoever installs.
+lock-requirements: venv ## resolve requirements/*.in again (UPGRADE=1: to the newest)
+	@cd requirements && for name in bootstrap runtime dev ansible-test; do \
+	    ../.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe \
+	        --python-version 3.11 --custom-compile-command 'make lock-requirements' \
+	        $(if $(UPGRADE),--upgrade) -o $$name.txt $$name.in; \
+	done
+
+clean: ## remove what this project made on this machine, and nothing else
+	@if [ -x $(PYTHON) ]; then $(PYTHON) tools/clean.py; else python3 tools/clean.py; fi
