@@ -10,7 +10,8 @@ import json
 import logging
 import random
 import time
-from typing import Any, Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
 from urllib.parse import parse_qs
 
 from shop.config import Config

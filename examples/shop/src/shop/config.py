@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Mapping, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -83,7 +84,7 @@ def _level(text: str) -> str:
 
 
 class _Reader:
-    """Reads variables and collects what is wrong with them, so that one start shows all mistakes."""
+    """Reads variables and collects what is wrong, so that one start shows all mistakes."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = env

@@ -34,7 +34,7 @@ class Lifecycle:
         return OK
 
     def serves(self) -> bool:
-        """Whether work is accepted: once started, also while stopping, until the process is idle."""
+        """Whether work is accepted: once started, and while stopping until the process is idle."""
         return self._stopping or time.monotonic() >= self._ready_at
 
     def stop(self) -> None:
