@@ -1,0 +1,77 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names and the labels they travel in; private, no stability promised."""
+
+from __future__ import annotations
+
+import re
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+
+LABEL_PREFIX = "immutable.cutover."
+APP = LABEL_PREFIX + "app"
+PROCESS = LABEL_PREFIX + "process"
+RELEASE = LABEL_PREFIX + "release"
+REPLICA = LABEL_PREFIX + "replica"
+VERSION = LABEL_PREFIX + "version"
+
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+_NAME = re.compile(NAME_PATTERN)
+_ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+MAX_NAME = 63
+RELEASE_ID_LENGTH = 8
+# "-<release id>-<slot>": what a replica's name adds to app and process.
+_NAME_SUFFIX = 1 + RELEASE_ID_LENGTH + 1 + 3
+
+
+def check_name(value: object, path: str) -> str:
+    """Return a name that engines, load balancers and file systems all take as it is."""
+    if not isinstance(value, str) or value == "":
+        raise InvalidInput(path, value, f"must be a name matching {NAME_PATTERN}")
+    for position, character in enumerate(value):
+        if not character.isascii():
+            raise InvalidInput(
+                path,
+                value,
+                f"must match {NAME_PATTERN}; non-ASCII character U+{ord(character):04X} at position {position}",
+            )
+    if len(value) > MAX_NAME:
+        raise InvalidInput(path, value, f"must not be longer than {MAX_NAME} characters")
+    if not _NAME.fullmatch(value):
+        raise InvalidInput(path, value, f"must match {NAME_PATTERN}")
+    return value
+
+
+def check_env_name(value: object, path: str) -> str:
+    """Return the name of an environment variable."""
+    if not isinstance(value, str) or not _ENV_NAME.fullmatch(value):
+        raise InvalidInput(path, value, f"env name must match {_ENV_NAME.pattern}")
+    return value
+
+
+def check_name_pair(app: str, process: str) -> None:
+    """Refuse an app and process whose replicas' names would not fit."""
+    longest = len(app) + 1 + len(process) + _NAME_SUFFIX
+    if longest > MAX_NAME:
+        raise InvalidInput(
+            f"processes.{process}",
+            process,
+            f"app and process name together must not be longer than {MAX_NAME - _NAME_SUFFIX - 1} characters",
+        )
+
+
+def replica_name(app: str, process: str, release: str, slot: int) -> str:
+    """Name the container and the target of one replica."""
+    return f"{app}-{process}-{release}-{slot}"
+
+
+def is_replica_name(name: str, app: str, process: str) -> bool:
+    """Tell whether a target's name is one this collection gave to a replica of that process."""
+    pattern = f"{re.escape(app)}-{re.escape(process)}-[0-9a-f]{{{RELEASE_ID_LENGTH}}}-[0-9]{{1,3}}"
+    return re.fullmatch(pattern, name) is not None
+
+
+def release_of_name(name: str) -> tuple[str, int]:
+    """Split release ID and slot off a replica's name."""
+    head, slot = name.rsplit("-", 1)
+    return head.rsplit("-", 1)[1], int(slot)

@@ -1,0 +1,361 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The app spec: what a user writes, validated whole; private, no stability promised.
+
+C(parse_spec) is the only way in. It is pure: nothing here looks at an engine or a load balancer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
+from ansible_collections.immutable.cutover.plugins.module_utils._release.names import (
+    RELEASE_ID_LENGTH,
+    check_env_name,
+    check_name,
+    check_name_pair,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.quantities import (
+    parse_memory,
+)
+
+MAX_REPLICAS = 100
+SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
+_SECRET_NAME = re.compile("(?i)(PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL)")
+_HEX64 = "[0-9a-f]{64}"
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """When a replica counts as ready: HTTP GET path, wanted status, JMESPath on the JSON body."""
+
+    path: str = "/readyz"
+    status: tuple[int, ...] = (200,)
+    expect: str = ""
+    interval: int = 1
+    successes: int = 2
+    timeout: int = 60
+
+
+@dataclass(frozen=True)
+class Drain:
+    """How long work in flight may go on, and what then: C(fail) leaves it draining, C(force) cuts it."""
+
+    timeout: int = 60
+    on_timeout: str = "fail"
+
+
+@dataclass(frozen=True)
+class Stop:
+    """How a drained replica is ended."""
+
+    signal: str = "SIGTERM"
+    grace_period: int = 30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Resource limits: bytes, cores, processes."""
+
+    memory: int = 256 * 1024 * 1024
+    cpus: float = 1.0
+    pids: int = 128
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """One process type of the app."""
+
+    name: str
+    replicas: int
+    port: int
+    command: tuple[str, ...]
+    readiness: Readiness
+    warm_up: tuple[str, ...]
+    drain: Drain
+    stop: Stop
+    limits: Limits
+    max_surge: int
+    max_unavailable: int
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How one release takes the place of another."""
+
+    type: str = "rolling"
+    min_ready_seconds: int = 0
+    on_failure: str = "rollback"
+
+
+@dataclass(frozen=True)
+class Secret:
+    """A secret by name; the value never is part of a spec, only its digest and where the host keeps it."""
+
+    name: str
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class LoadBalancerRef:
+    """The load balancer options of one process, for the driver factory to read."""
+
+    process: str
+    options: tuple[tuple[str, object], ...]
+
+
+@dataclass(frozen=True)
+class AppSpec:
+    """A validated app spec."""
+
+    app: str
+    image: str
+    version: str
+    env: tuple[tuple[str, str], ...]
+    secrets: tuple[Secret, ...]
+    processes: tuple[ProcessSpec, ...]
+    load_balancers: tuple[LoadBalancerRef, ...]
+    strategy: Strategy
+    network: str
+    retain: int
+
+    def process(self, name: str) -> ProcessSpec | None:
+        """Return a process type by name."""
+        return next((process for process in self.processes if process.name == name), None)
+
+
+def parse_spec(value: object) -> AppSpec:
+    """Validate a user's mapping whole and return it typed; raises InvalidInput for the first mistake."""
+    if not isinstance(value, Mapping):
+        raise InvalidInput("spec", value, "top level must be a mapping")
+    fields = Fields(value, "")
+    app = check_name(fields.raw("app"), "app")
+    strategy_fields = fields.fields("strategy")
+    processes = _processes(app, fields, strategy_fields)
+    spec = AppSpec(
+        app=app,
+        image=fields.text("image"),
+        version=fields.text("version", "", r"[0-9A-Za-z][0-9A-Za-z.+-]{0,62}|", "must be a version such as 1.4.2"),
+        env=_env(fields),
+        secrets=_secrets(fields),
+        processes=processes,
+        load_balancers=_load_balancers(fields, processes),
+        strategy=_strategy(strategy_fields),
+        network=check_name(fields.raw("network", "cutover"), "network"),
+        retain=fields.integer("retain", 1, 50, 3),
+    )
+    fields.finish()
+    return spec
+
+
+def release_id(spec: AppSpec, image_id: str) -> str:
+    """Name the release: a digest of the image and of everything its containers are configured with."""
+    content = {
+        "image": image_id,
+        "env": list(spec.env),
+        "secrets": [[secret.name, secret.sha256] for secret in spec.secrets],
+        "network": spec.network,
+        "processes": [
+            [
+                process.name,
+                process.port,
+                list(process.command),
+                process.limits.memory,
+                process.limits.cpus,
+                process.limits.pids,
+                process.stop.signal,
+            ]
+            for process in spec.processes
+        ],
+    }
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:RELEASE_ID_LENGTH]
+
+
+def _processes(app: str, fields: Fields, strategy: Fields) -> tuple[ProcessSpec, ...]:
+    found = tuple(
+        _process(app, name, Fields(value, f"processes.{name}"), strategy)
+        for name, value in fields.pairs("processes")
+    )
+    if not found:
+        raise InvalidInput("processes", {}, "needs at least one process, such as web")
+    return found
+
+
+def _process(app: str, name: str, fields: Fields, strategy: Fields) -> ProcessSpec:
+    check_name(name, f"processes.{name}")
+    check_name_pair(app, name)
+    replicas = fields.integer("replicas", 1, MAX_REPLICAS, 1)
+    surge = _share(strategy, "max_surge", replicas, 1, math.ceil)
+    unavailable = _share(strategy, "max_unavailable", replicas, 0, math.floor)
+    if surge == 0 and unavailable == 0:
+        raise InvalidInput(
+            strategy.path("max_surge"),
+            0,
+            f"must be above 0 when max_unavailable is 0: {replicas} of {replicas} replicas can never be replaced",
+        )
+    process = ProcessSpec(
+        name=name,
+        replicas=replicas,
+        port=fields.integer("port", 1, 65535),
+        command=fields.strings("command"),
+        readiness=_readiness(fields.fields("readiness")),
+        warm_up=_warm_up(fields.fields("warm_up")),
+        drain=_drain(fields.fields("drain")),
+        stop=_stop(fields.fields("stop")),
+        limits=_limits(fields.fields("resources")),
+        max_surge=surge,
+        max_unavailable=unavailable,
+    )
+    fields.finish()
+    return process
+
+
+def _share(
+    fields: Fields, key: str, replicas: int, default: int, rounding: Callable[[float], int]
+) -> int:
+    value = fields.raw(key, default)
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,3}%", value) and int(value[:-1]) <= 100:
+        exact = replicas * int(value[:-1]) / 100
+        return rounding(exact)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_REPLICAS:
+        raise InvalidInput(fields.path(key), value, f"must be an integer 0-{MAX_REPLICAS} or a percentage such as 25%")
+    return value
+
+
+def _readiness(fields: Fields) -> Readiness:
+    status = fields.items("status") or (200,)
+    for index, code in enumerate(status):
+        if isinstance(code, bool) or not isinstance(code, int) or not 100 <= code <= 599:
+            raise InvalidInput(f"{fields.path('status')}[{index}]", code, "must be an HTTP status 100-599")
+    readiness = Readiness(
+        path=_http_path(fields, "path", "/readyz"),
+        status=tuple(code for code in status if isinstance(code, int)),
+        expect=fields.text("expect", ""),
+        interval=fields.seconds("interval", 1),
+        successes=fields.integer("successes", 1, 100, 2),
+        timeout=fields.seconds("timeout", 60),
+    )
+    fields.finish()
+    return readiness
+
+
+def _http_path(fields: Fields, key: str, default: str) -> str:
+    return fields.text(key, default, r"/[!-~]*", "must start with / and have no spaces")
+
+
+def _warm_up(fields: Fields) -> tuple[str, ...]:
+    requests = fields.strings("requests")
+    for index, path in enumerate(requests):
+        if not re.fullmatch(r"/[!-~]*", path):
+            raise InvalidInput(f"{fields.path('requests')}[{index}]", path, "must start with / and have no spaces")
+    fields.finish()
+    return requests
+
+
+def _drain(fields: Fields) -> Drain:
+    drain = Drain(
+        timeout=fields.seconds("timeout", 60),
+        on_timeout=fields.choice("on_timeout", ("fail", "force"), "fail"),
+    )
+    longest = fields.seconds("longest_request", 1)
+    if drain.timeout < longest:
+        raise InvalidInput(
+            fields.path("timeout"), drain.timeout, f"must not be below longest_request {longest}"
+        )
+    fields.finish()
+    return drain
+
+
+def _stop(fields: Fields) -> Stop:
+    signal = fields.text("signal", "SIGTERM")
+    full = signal if signal.startswith("SIG") else f"SIG{signal}"
+    if full not in SIGNALS:
+        raise InvalidInput(fields.path("signal"), signal, f"unknown signal; known: {', '.join(SIGNALS)}")
+    stop = Stop(signal=full, grace_period=fields.seconds("grace_period", 30))
+    fields.finish()
+    return stop
+
+
+def _limits(fields: Fields) -> Limits:
+    limits = Limits(
+        memory=parse_memory(fields.raw("memory", "256m"), fields.path("memory")),
+        cpus=fields.number("cpus", 0.01, 1024, 1.0),
+        pids=fields.integer("pids", 8, 1_000_000, 128),
+    )
+    fields.finish()
+    return limits
+
+
+def _env(fields: Fields) -> tuple[tuple[str, str], ...]:
+    result = []
+    for name, value in fields.pairs("env"):
+        path = fields.path(f"env.{name}")
+        check_env_name(name, path)
+        if name == "PORT":
+            raise InvalidInput(path, value, "is set by the collection; use processes.NAME.port")
+        if _SECRET_NAME.search(name) and not name.endswith("_FILE"):
+            raise InvalidInput(path, "(not shown)", "looks like a secret; use secrets")
+        if isinstance(value, (dict, list)) or value is None:
+            raise InvalidInput(path, value, "must be a string, a number or a boolean")
+        text = str(value).lower() if isinstance(value, bool) else str(value)
+        if "\0" in text:
+            raise InvalidInput(path, value, "must not contain a NUL character")
+        result.append((name, text))
+    return tuple(result)
+
+
+def _secrets(fields: Fields) -> tuple[Secret, ...]:
+    result = []
+    for name, value in fields.pairs("secrets"):
+        path = fields.path(f"secrets.{name}")
+        check_env_name(name, path)
+        entry = Fields(value, path, "must be a mapping with source and sha256 (the role makes it from file)")
+        result.append(
+            Secret(
+                name=name,
+                sha256=entry.text("sha256", None, _HEX64, "must be 64 hex digits"),
+                source=entry.text("source", None, "/.+", "must be an absolute path on the host"),
+            )
+        )
+        entry.finish()
+    return tuple(result)
+
+
+def _load_balancers(fields: Fields, processes: tuple[ProcessSpec, ...]) -> tuple[LoadBalancerRef, ...]:
+    names = [process.name for process in processes]
+    default = names[0] if len(names) == 1 else "web"
+    result = []
+    for index, item in enumerate(fields.items("load_balancers")):
+        path = f"load_balancers[{index}]"
+        if not isinstance(item, Mapping):
+            raise InvalidInput(path, item, "must be a mapping with driver, socket and backend")
+        process = item.get("process", default)
+        if process not in names:
+            raise InvalidInput(f"{path}.process", process, f"must be one of {', '.join(names)}")
+        options = tuple(sorted((str(key), value) for key, value in item.items() if key != "process"))
+        result.append(LoadBalancerRef(str(process), options))
+    for name in names:
+        if not any(ref.process == name for ref in result):
+            raise InvalidInput(
+                "load_balancers", [], f"needs an entry for process {name}: only processes behind a load balancer can be replaced"
+            )
+    return tuple(result)
+
+
+def _strategy(fields: Fields) -> Strategy:
+    strategy = Strategy(
+        type=fields.choice("type", ("rolling",), "rolling"),
+        min_ready_seconds=fields.seconds("min_ready_seconds", 0, 0),
+        on_failure=fields.choice("on_failure", ("rollback", "stop"), "rollback"),
+    )
+    fields.finish()
+    return strategy
