@@ -17,7 +17,7 @@ import socket
 import struct
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -109,8 +109,8 @@ class Faulty:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -161,7 +161,7 @@ class Faulty:
     async def _respond(self, peer: socket.socket, request: Request) -> bool:
         """Answer or misbehave; false when the connection is over."""
         fault = self._choose()
-        if fault in FAULTS:
+        if fault is not None and fault in FAULTS:
             return await self._misbehave(peer, fault)
         if fault == "bad_digest" and request.method == "POST":
             self._count(fault, outcome.BAD_BODY)
@@ -191,10 +191,10 @@ class Faulty:
     async def _close_when_reused(self, peer: socket.socket) -> bool:
         """Wait until the next request has arrived, and close without reading it: the kernel
         answers it with a reset, as it does when a server's idle timeout meets a new request."""
-        readable = self._loop.create_future()
-        self._loop.add_reader(peer, lambda: readable.done() or readable.set_result(None))
+        readable = asyncio.Event()
+        self._loop.add_reader(peer, readable.set)
         try:
-            await readable
+            await readable.wait()
         finally:
             self._loop.remove_reader(peer)
         if peer.recv(1, socket.MSG_PEEK):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from tools.loadgen import OK, Load, Result, outcome
 from tools.loadgen.calibration import AFTER_ANSWER, FAULTS, Faulty
 
@@ -183,7 +184,7 @@ def test_positive_control_a_retrying_client_hides_what_we_count(tmp_path: Path) 
     """Same server, same faults: the naive client says 0 failed, the generator says how many."""
     with Faulty({AFTER_ANSWER: 0.1}) as server:
         naive = Naive(server.url)
-        for ignored in range(300):
+        for _number in range(300):
             naive.get()
         assert naive.outcomes == {OK: 300}
         assert naive.retries == server.by_fault[AFTER_ANSWER] > 10
