@@ -1,0 +1,49 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Checks of what is sent to a balancer; private, no stability promised. Refused, never escaped."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_NAME_RULE = (
+    "a name of at most 63 letters, digits, '_', '.' and '-' that begins with a letter or a digit"
+)
+
+
+def checked_name(option: str, value: object) -> str:
+    """Return the name, or raise InvalidInput."""
+    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
+        raise InvalidInput(option, value, _NAME_RULE)
+    return value
+
+
+def checked_address(option: str, value: object) -> str:
+    """Return an IP address in its canonical form, or raise InvalidInput."""
+    if isinstance(value, str):
+        try:
+            return str(ipaddress.ip_address(value))
+        except ValueError:
+            pass
+    raise InvalidInput(option, value, "an IPv4 or IPv6 address")
+
+
+def checked_number(option: str, value: object, lowest: int, highest: int) -> int:
+    """Return the number if it lies between the bounds, or raise InvalidInput."""
+    if isinstance(value, int) and not isinstance(value, bool) and lowest <= value <= highest:
+        return value
+    raise InvalidInput(option, value, f"a number from {lowest} to {highest}")
+
+
+def checked_port(option: str, value: object) -> int:
+    """Return the port, or raise InvalidInput."""
+    return checked_number(option, value, 1, 65535)
+
+
+def joined(address: str, port: int) -> str:
+    """Write address and port as one word, an IPv6 address in brackets."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -1,0 +1,307 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HAProxy, from 2.5, through its Runtime API; private, no stability promised.
+
+Answers are text without a status, so every change is read back. Nothing that is changed at run time
+survives a restart by itself: persist() writes it into haproxy.cfg, in step and without a reload.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NoReturn
+
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    LoadBalancerError,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    LoadBalancerErrorKind as Kind,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
+    _haproxy_config as config_text,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
+    _haproxy_file as file,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
+    _haproxy_socket as runtime,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
+    _haproxy_state as state,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_work import (
+    WorkCounter,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._names import (
+    checked_address,
+    checked_name,
+    checked_number,
+    checked_port,
+    joined,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
+    Admin,
+    Capabilities,
+    Change,
+    InFlight,
+    LoadBalancer,
+    Quality,
+    Target,
+)
+
+OLDEST = (2, 5)
+# A new server counts as down, so downinter decides how soon its health is known.
+CHECK = "check inter 1s fastinter 100ms downinter 100ms rise 1 fall 3"
+_WORDS = {Admin.ACTIVE: "ready", Admin.MAINTENANCE: "maint"}
+_IDLE = frozenset({Admin.STANDBY, Admin.DRAINING})
+
+
+class HaproxyLoadBalancer(LoadBalancer):
+    """One backend of one HAProxy."""
+
+    def __init__(
+        self,
+        socket: runtime.RuntimeSocket,
+        backend: str,
+        clock: Clock,
+        *,
+        master: runtime.RuntimeSocket | None = None,
+        config: file.ConfigFile | None = None,
+        check: str = CHECK,
+        confirm: float = 5.0,
+    ) -> None:
+        self._backend = checked_name("load_balancer.backend", backend)
+        self._socket = socket
+        self._clock = clock
+        self._config = config
+        self._check = check
+        self._confirm = confirm
+        self._work = WorkCounter(socket, master, self._backend)
+
+    @property
+    def where(self) -> str:
+        """Name the backend and the socket."""
+        return f"haproxy {self._socket.path} backend {self._backend}"
+
+    def probe(self) -> Capabilities:
+        """Check socket, level, version, backend, balance algorithm and the file to persist into."""
+        version = state.parse_info(self._socket.ask("show info")).get("Version", "")
+        if state.version_tuple(version) < OLDEST:
+            self._fail(
+                Kind.UNSUPPORTED,
+                "del server needs HAProxy >= "
+                + ".".join(map(str, OLDEST))
+                + f", found {version or '?'}",
+            )
+        self._probe_level()
+        self._probe_backend()
+        if self._config is not None:
+            self._in_step(self._config.read())
+        return Capabilities(
+            name="haproxy",
+            version=version,
+            standby=True,
+            weight=True,
+            health=True,
+            stops_sticky=False,
+            in_flight=Quality.EXACT,
+            change_drops_keepalive=False,
+            persistence=self._config is not None,
+            settle=0.05,
+        )
+
+    def _probe_level(self) -> None:
+        level = self._socket.ask("show cli level").strip()
+        if level != "admin":
+            self._fail(Kind.PERMISSION_DENIED, f"need level admin, the socket has level {level}")
+
+    def _probe_backend(self) -> None:
+        """An add without an address is always refused; how, tells whether a real one would work."""
+        answer = self._socket.ask(f"add server {self._backend}/probe").strip()
+        if answer.startswith("No such backend"):
+            names = state.parse_names(self._socket.ask("show backend"))
+            self._fail(
+                Kind.BACKEND_NOT_FOUND,
+                f"backend {self._backend!r} not found; have {', '.join(sorted(names)) or 'none'}",
+            )
+        if "dynamic load balancing" in answer:
+            self._fail(
+                Kind.UNSUPPORTED,
+                "the backend uses a static balance algorithm; adding servers at run time needs a"
+                " dynamic one (roundrobin, leastconn, first or random)",
+                answer,
+            )
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return every server of the backend."""
+        return tuple(server.target() for server in self._servers())
+
+    def register(self, name: str, address: str, port: int) -> Change:
+        """Add the server and have it checked while it gets nothing; no moment in which it could."""
+        name = checked_name("name", name)
+        address, port = checked_address("address", address), checked_port("port", port)
+        before = self._find(name)
+        if before is None:
+            answer = self._socket.ask(
+                f"add server {self._path(name)} {joined(address, port)} {self._check}"
+            ).strip()
+            if "registered" not in answer and "Already exists" not in answer:
+                self._fail(Kind.UNSUPPORTED, f"cannot add server {name}", answer)
+            if "registered" in answer:
+                return Change(name, None, self.set_state(name, Admin.STANDBY).after)
+            before = self._existing(name)
+        if (before.address, before.port) != (address, port):
+            self._fail(
+                Kind.CONFLICT,
+                f"server {name} exists with address {joined(before.address, before.port)},"
+                f" not {joined(address, port)}; deregister it first",
+            )
+        return Change(name, before.target(), before.target())
+
+    def set_state(self, name: str, admin: Admin) -> Change:
+        """Set the state and read it back; standby and draining are one state in HAProxy."""
+        name = checked_name("name", name)
+        if admin is Admin.ABSENT:
+            return self.deregister(name)
+        before = self._existing(name)
+        commands = self._commands(before, admin)
+        for command in commands:
+            self._change(command, name)
+        after = (
+            self._confirmed(name, lambda s: _same(s.admin, admin), admin.value)
+            if commands
+            else before
+        )
+        return Change(name, before.target(), after.target())
+
+    def _commands(self, server: state.Server, admin: Admin) -> list[str]:
+        path = self._path(server.name)
+        commands = []
+        if admin is not Admin.MAINTENANCE and server.check_configured and not server.check_enabled:
+            commands.append(f"enable health {path}")
+        if admin is Admin.ACTIVE and server.weight == 0:
+            commands.append(f"set server {path} weight {server.initial_weight or 1}")
+        if not _same(server.admin, admin):
+            commands.append(f"set server {path} state {_WORDS.get(admin, 'drain')}")
+        return commands
+
+    def set_weight(self, name: str, weight: int) -> Change:
+        """Set the weight, from 0 (which drains) to 256, and read it back."""
+        name, weight = checked_name("name", name), checked_number("weight", weight, 0, 256)
+        before = self._existing(name)
+        if before.weight == weight:
+            return Change(name, before.target(), before.target())
+        self._change(f"set server {self._path(name)} weight {weight}", name)
+        after = self._confirmed(name, lambda s: s.weight == weight, f"weight {weight}")
+        return Change(name, before.target(), after.target())
+
+    def deregister(self, name: str) -> Change:
+        """Drain, make sure that it is idle, put it into maintenance, delete it, and see it gone."""
+        name = checked_name("name", name)
+        before = self._find(name)
+        if before is None:
+            return Change(name, None, None)
+        if before.admin is Admin.ACTIVE:
+            self.set_state(name, Admin.DRAINING)
+        self._refuse_busy(name)
+        self.set_state(name, Admin.MAINTENANCE)
+        self._delete(name)
+        return Change(name, before.target(), None)
+
+    def _refuse_busy(self, name: str) -> None:
+        work = self.in_flight([name])[name]
+        if work.total:
+            shown = ", ".join(f"{part} {count}" for part, count in work.parts if count)
+            self._fail(
+                Kind.NOT_DRAINED,
+                f"server {name} still works on {work.count}, and {work.queued} wait for it ({shown})",
+            )
+
+    def _delete(self, name: str) -> None:
+        """HAProxy 2.6 refuses while it closes a pooled idle connection: try for a few seconds."""
+        deadline = self._clock.monotonic() + self._confirm
+        while True:
+            answer = self._socket.ask(f"del server {self._path(name)}").strip()
+            if self._find(name) is None:
+                return
+            if self._clock.monotonic() >= deadline:
+                self._refuse_busy(name)
+                self._fail(Kind.NOT_DRAINED, f"server {name} cannot be deleted", answer)
+            self._clock.sleep(0.02)
+
+    def in_flight(self, names: Sequence[str]) -> Mapping[str, InFlight]:
+        """Return sessions and queue of each named server over current and leaving workers."""
+        return self._work.count([checked_name("name", name) for name in names])
+
+    def persist(self) -> bool:
+        """Bring the managed part of haproxy.cfg in step with what runs; no reload."""
+        if self._config is None:
+            return False
+        return self._config.update(self._in_step)
+
+    def _in_step(self, text: str) -> str:
+        """Called under the file's lock, so that nothing older than the last writer saw is written."""
+        try:
+            servers = config_text.ours(self._servers(), text, self._backend)
+            lines = [config_text.server_line(server, self._check) for server in servers]
+            return config_text.replace_managed(text, self._backend, lines)
+        except config_text.ConfigProblem as problem:
+            self._fail(Kind.INVALID_CONFIG, str(problem))
+
+    def _servers(self) -> tuple[state.Server, ...]:
+        answer = self._socket.ask(
+            f"show servers state {self._backend};show stat {self._backend} 4 -1"
+        )
+        if answer.startswith("Can't find backend"):
+            self._probe_backend()
+        try:
+            return state.parse_servers(answer)
+        except (ValueError, KeyError) as unreadable:
+            self._fail(
+                Kind.UNREACHABLE, f"cannot understand the answer ({unreadable})", answer[:200]
+            )
+
+    def _find(self, name: str) -> state.Server | None:
+        return next((server for server in self._servers() if server.name == name), None)
+
+    def _existing(self, name: str) -> state.Server:
+        server = self._find(name)
+        if server is None:
+            self._fail(Kind.TARGET_NOT_FOUND, f"no server {name}")
+        return server
+
+    def _confirmed(
+        self, name: str, holds: Callable[[state.Server], bool], wanted: str
+    ) -> state.Server:
+        """Read the server until HAProxy shows what was asked for."""
+        deadline = self._clock.monotonic() + self._confirm
+        while True:
+            server = self._existing(name)
+            if holds(server):
+                return server
+            if self._clock.monotonic() >= deadline:
+                self._fail(
+                    Kind.STALE,
+                    f"server {name} was set to {wanted} and still shows {server.admin.value},"
+                    f" weight {server.weight}",
+                )
+            self._clock.sleep(0.02)
+
+    def _change(self, command: str, name: str) -> None:
+        """Send what answers nothing when it worked."""
+        answer = self._socket.ask(command).strip()
+        if answer.startswith("No such server"):
+            self._fail(Kind.TARGET_NOT_FOUND, f"no server {name}", answer)
+        if answer:
+            self._fail(Kind.UNSUPPORTED, f"refused '{command}'", answer)
+
+    def _path(self, name: str) -> str:
+        return f"{self._backend}/{name}"
+
+    def _fail(self, kind: Kind, message: str, answer: str = "") -> NoReturn:
+        raise LoadBalancerError(kind, f"{self.where}: {message}", answer, where=self.where)
+
+
+def _same(shown: Admin, wanted: Admin) -> bool:
+    return shown is wanted or (shown in _IDLE and wanted in _IDLE)
