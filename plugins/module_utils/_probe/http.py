@@ -69,7 +69,7 @@ class HttpProbe:
             )
         if not self.status or not all(_is_status(code) for code in self.status):
             shown: object = list(self.status)
-            allowed = f"must be a list of HTTP statuses 200-599, found {shown!r}"
+            allowed = f"must be a list of HTTP statuses 100-599, found {shown!r}"
             raise InvalidInput(f"{self.option}.status", shown, allowed)
         if not _is_integer(self.port) or not 1 <= self.port <= 65535:
             raise InvalidInput("port", self.port, "port must be an integer 1-65535")
@@ -186,7 +186,7 @@ def _is_integer(value: object) -> bool:
 
 
 def _is_status(code: object) -> bool:
-    return isinstance(code, int) and not isinstance(code, bool) and 200 <= code <= 599
+    return isinstance(code, int) and not isinstance(code, bool) and 100 <= code <= 599
 
 
 def _check_address(address: str, url: str) -> None:
