@@ -82,21 +82,34 @@ class Lease:
             return LeaseState(0, None, 0.0, 0.0, 0)
         return _from_json(data, self._file)
 
-    def acquire(self, holder: Holder, ttl: int, take_over: int = 0) -> LeaseState:
+    def acquire(
+        self, holder: Holder, ttl: int, take_over: int = 0, epoch: int = 0
+    ) -> LeaseState:
         """Take the lease, or renew it when this run holds it already.
 
-        C(take_over) names an epoch whose holder the caller knows to be dead.
+        C(take_over) names an epoch whose holder the caller knows to be dead; C(epoch) the one this run had
+        before, which then must still be current: a run that lost its lease never takes it back.
         Raises LeaseHeld with the holder and the seconds until the lease expires.
         """
         private_folder(self._folder)
         with file_lock(self._lock, shared=False, clock=self._clock):
             state = self.read()
             now = self._clock.now()
+            if epoch and state.epoch != epoch:
+                raise self._fenced(epoch, state)
             if state.holder is not None and state.holder.run == holder.run:
                 return self._write(LeaseState(state.epoch, holder, state.acquired, now, ttl))
             if state.holder is not None and state.epoch != take_over and not state.expired(now):
                 raise self._held(state, now)
             return self._write(LeaseState(state.epoch + 1, holder, now, now, ttl))
+
+    def renew(self, run: str, ttl: int) -> None:
+        """Keep the lease alive. Shares the lock with the run's own steps, so it never waits for one."""
+        with file_lock(self._lock, shared=True, clock=self._clock):
+            state = self.read()
+            if state.holder is None or state.holder.run != run:
+                raise Fenced(f"fenced: run {run} no longer holds the lease of {self._app}")
+            self._write(LeaseState(state.epoch, state.holder, state.acquired, self._clock.now(), ttl))
 
     def release(self, run: str) -> bool:
         """Give the lease back; False when this run does not hold it (any more)."""
@@ -115,13 +128,17 @@ class Lease:
         with file_lock(self._lock, shared=True, clock=self._clock):
             current = self.read()
             if current.epoch != epoch or current.holder is None:
-                by = f", now held by {current.holder}" if current.holder else ""
-                raise Fenced(
-                    f"fenced: run epoch {epoch} < {current.epoch}{by}; this run changed nothing more",
-                    epoch=epoch,
-                    current=current.epoch,
-                )
+                raise self._fenced(epoch, current)
             yield
+
+    @staticmethod
+    def _fenced(epoch: int, current: LeaseState) -> Fenced:
+        by = f", held by {current.holder}" if current.holder else ", given back since"
+        return Fenced(
+            f"fenced: run epoch {epoch}, current epoch {current.epoch}{by}; this run changes nothing more",
+            epoch=epoch,
+            current=current.epoch,
+        )
 
     def _write(self, state: LeaseState) -> LeaseState:
         write_json(self._file, {"app": self._app, **asdict(state)})

@@ -14,6 +14,7 @@ PROCESS = LABEL_PREFIX + "process"
 RELEASE = LABEL_PREFIX + "release"
 REPLICA = LABEL_PREFIX + "replica"
 VERSION = LABEL_PREFIX + "version"
+PORT = LABEL_PREFIX + "port"
 
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)

@@ -65,12 +65,13 @@ class Goal:
     wants: tuple[Want, ...]
 
 
-_UP = (Verb.START, Verb.READY, Verb.WARM, Verb.REGISTER, Verb.ACTIVATE)
+_UP = (Verb.START, Verb.READY, Verb.WARM, Verb.REGISTER, Verb.ACTIVATE, Verb.CONFIRM)
 _UP_FROM = {
     Phase.MISSING: Verb.START,
     Phase.STARTED: Verb.READY,
     Phase.STANDBY: Verb.READY,
     Phase.UNHEALTHY: Verb.READY,
+    Phase.SERVING: Verb.CONFIRM,
 }
 
 
@@ -108,7 +109,7 @@ def _advance_process(app: str, want: Want, world: World, busy: frozenset[str]) -
     names = {replica.name for replica in wanted}
     surplus = [replica for replica in replicas if replica.name not in names]
     tracks = _cleanups(replicas, surplus, busy) + _drains(want, wanted, surplus, world, busy)
-    return tracks + _ups(want, wanted, surplus, busy)
+    return tracks + _ups(want, wanted, surplus, world, busy)
 
 
 def _slot(app: str, want: Want, world: World, slot: int) -> Replica:
@@ -159,13 +160,16 @@ def _drains(
     return [_track(replica, Verb.DRAIN) for replica in serving[: max(0, room)]]
 
 
-def _ups(want: Want, wanted: list[Replica], surplus: list[Replica], busy: frozenset[str]) -> list[Track]:
+def _ups(
+    want: Want, wanted: list[Replica], surplus: list[Replica], world: World, busy: frozenset[str]
+) -> list[Track]:
     """Bring up wanted replicas: existing ones always, new ones within max_surge."""
     tracks = []
     for replica in wanted:
         if replica.name in busy:
             continue
-        if replica.container_id and replica.phase in _UP_FROM:
+        settled = replica.phase is Phase.SERVING and replica.name in world.settled
+        if replica.container_id and replica.phase in _UP_FROM and not settled:
             tracks.append(_up(want, replica))
     serving_surplus = sum(replica.phase is Phase.SERVING for replica in surplus)
     existing = sum(bool(replica.container_id) or replica.name in busy for replica in wanted)
@@ -180,7 +184,7 @@ def _ups(want: Want, wanted: list[Replica], surplus: list[Replica], busy: frozen
 
 def _up(want: Want, replica: Replica) -> Track:
     verbs = list(_UP[_UP.index(_UP_FROM[replica.phase]) :])
-    if not want.warm_up:
+    if not want.warm_up and Verb.WARM in verbs:
         verbs.remove(Verb.WARM)
     return _track(replica, *verbs)
 
@@ -232,8 +236,11 @@ def _activated(want: Want, world: World, replica: Replica) -> World:
     targets = tuple(
         target and replace(target, admin=Admin.ACTIVE, health=Health.UP) for target in registered.targets
     )
-    active = world.put(replace(registered, targets=targets))
-    return replace(active, settled=active.settled | {replica.name})
+    return world.put(replace(registered, targets=targets))
+
+
+def _confirmed(want: Want, world: World, replica: Replica) -> World:
+    return replace(world, settled=world.settled | {replica.name})
 
 
 def _draining(want: Want, world: World, replica: Replica) -> World:
@@ -261,6 +268,7 @@ _EFFECTS: dict[Verb, Callable[[Want, World, Replica], World]] = {
     Verb.WARM: _unchanged,
     Verb.REGISTER: _registered,
     Verb.ACTIVATE: _activated,
+    Verb.CONFIRM: _confirmed,
     Verb.DRAIN: _draining,
     Verb.AWAIT: _unchanged,
     Verb.DEREGISTER: _deregistered,

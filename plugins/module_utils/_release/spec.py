@@ -12,7 +12,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
@@ -91,6 +91,10 @@ class Strategy:
     """How one release takes the place of another."""
 
     type: str = "rolling"
+    max_surge: int | str = 1
+    """Replicas, or a percentage of them rounded up; resolved in each ProcessSpec."""
+    max_unavailable: int | str = 0
+    """Replicas, or a percentage of them rounded down; resolved in each ProcessSpec."""
     min_ready_seconds: int = 0
     on_failure: str = "rollback"
 
@@ -180,6 +184,39 @@ def release_id(spec: AppSpec, image_id: str) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:RELEASE_ID_LENGTH]
 
 
+def to_mapping(spec: AppSpec) -> dict[str, object]:
+    """Return a spec as a mapping that C(parse_spec) reads back to an equal spec."""
+    return {
+        "app": spec.app,
+        "image": spec.image,
+        "version": spec.version,
+        "env": dict(spec.env),
+        "secrets": {
+            secret.name: {"sha256": secret.sha256, "source": secret.source} for secret in spec.secrets
+        },
+        "processes": {process.name: _process_mapping(process) for process in spec.processes},
+        "load_balancers": [
+            {"process": ref.process, **dict(ref.options)} for ref in spec.load_balancers
+        ],
+        "strategy": asdict(spec.strategy),
+        "network": spec.network,
+        "retain": spec.retain,
+    }
+
+
+def _process_mapping(process: ProcessSpec) -> dict[str, object]:
+    return {
+        "replicas": process.replicas,
+        "port": process.port,
+        "command": list(process.command),
+        "readiness": {**asdict(process.readiness), "status": list(process.readiness.status)},
+        "warm_up": {"requests": list(process.warm_up)},
+        "drain": asdict(process.drain),
+        "stop": asdict(process.stop),
+        "resources": asdict(process.limits),
+    }
+
+
 def _processes(app: str, fields: Fields, strategy: Fields) -> tuple[ProcessSpec, ...]:
     found = tuple(
         _process(app, name, Fields(value, f"processes.{name}"), strategy)
@@ -194,8 +231,8 @@ def _process(app: str, name: str, fields: Fields, strategy: Fields) -> ProcessSp
     check_name(name, f"processes.{name}")
     check_name_pair(app, name)
     replicas = fields.integer("replicas", 1, MAX_REPLICAS, 1)
-    surge = _share(strategy, "max_surge", replicas, 1, math.ceil)
-    unavailable = _share(strategy, "max_unavailable", replicas, 0, math.floor)
+    surge = _resolve(_share(strategy, "max_surge", 1), replicas, math.ceil)
+    unavailable = _resolve(_share(strategy, "max_unavailable", 0), replicas, math.floor)
     if surge == 0 and unavailable == 0:
         raise InvalidInput(
             strategy.path("max_surge"),
@@ -219,16 +256,19 @@ def _process(app: str, name: str, fields: Fields, strategy: Fields) -> ProcessSp
     return process
 
 
-def _share(
-    fields: Fields, key: str, replicas: int, default: int, rounding: Callable[[float], int]
-) -> int:
+def _share(fields: Fields, key: str, default: int) -> int | str:
     value = fields.raw(key, default)
-    if isinstance(value, str) and re.fullmatch("[0-9]{1,3}%", value) and int(value[:-1]) <= 100:
-        exact = replicas * int(value[:-1]) / 100
-        return rounding(exact)
+    if isinstance(value, str) and re.fullmatch("([0-9]{1,2}|100)%", value):
+        return value
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_REPLICAS:
-        raise InvalidInput(fields.path(key), value, f"must be an integer 0-{MAX_REPLICAS} or a percentage such as 25%")
+        raise InvalidInput(
+            fields.path(key), value, f"must be an integer 0-{MAX_REPLICAS} or a percentage such as 25%"
+        )
     return value
+
+
+def _resolve(share: int | str, replicas: int, rounding: Callable[[float], int]) -> int:
+    return rounding(replicas * int(share[:-1]) / 100) if isinstance(share, str) else share
 
 
 def _readiness(fields: Fields) -> Readiness:
@@ -354,6 +394,8 @@ def _load_balancers(fields: Fields, processes: tuple[ProcessSpec, ...]) -> tuple
 def _strategy(fields: Fields) -> Strategy:
     strategy = Strategy(
         type=fields.choice("type", ("rolling",), "rolling"),
+        max_surge=_share(fields, "max_surge", 1),
+        max_unavailable=_share(fields, "max_unavailable", 0),
         min_ready_seconds=fields.seconds("min_ready_seconds", 0, 0),
         on_failure=fields.choice("on_failure", ("rollback", "stop"), "rollback"),
     )

@@ -16,6 +16,7 @@ class Verb(str, enum.Enum):
     WARM = "warm"
     REGISTER = "register"
     ACTIVATE = "activate"
+    CONFIRM = "confirm"
     DRAIN = "drain"
     AWAIT = "await"
     DEREGISTER = "deregister"
@@ -34,6 +35,7 @@ class Executor(str, enum.Enum):
 _WHERE = {
     Verb.REGISTER: Executor.LOAD_BALANCER,
     Verb.ACTIVATE: Executor.LOAD_BALANCER,
+    Verb.CONFIRM: Executor.LOAD_BALANCER,
     Verb.DRAIN: Executor.LOAD_BALANCER,
     Verb.AWAIT: Executor.LOAD_BALANCER,
     Verb.DEREGISTER: Executor.LOAD_BALANCER,

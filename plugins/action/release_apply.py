@@ -1,0 +1,207 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of release_apply: short module calls in a loop, with progress in between.
+
+Nothing depends on one long connection, and a controller that dies leaves at most one call's worth of work,
+whose steps are refused as soon as another run took the lease.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+
+MODULE = "immutable.cutover.release_apply"
+PLAN_MODULE = "immutable.cutover.release_plan"
+FIRST_TURN, LONGEST_TURN = 4.0, 10.0
+LEASE_POLL = 2.0
+# A run that died keeps what was observed; these steps only waited, so nothing new has to be undone.
+NOT_UNDONE = ("await", "drain", "deregister", "destroy")
+
+
+class ActionModule(ActionBase):
+    """Bring a release about, or go back to the one before it."""
+
+    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease"))
+    _requires_connection = True
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run the task."""
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        if self._task.check_mode:
+            return self._check(variables)
+        self._clock = SystemClock()
+        self._controller = os.getppid()
+        self._name = str(variables.get("inventory_hostname", ""))
+        self._holder = _holder(variables, self._controller)
+        lease = self._task.args.get("lease") or {}
+        self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
+        undoes = self._undoes()
+        first = self._loop(variables, self._task.args.get("to") or "", undoes)
+        if first.get("failed") and undoes and _worth_undoing(first):
+            return self._undo(variables, first)
+        return first
+
+    def _check(self, variables: dict[str, Any]) -> dict[str, Any]:
+        plan = self._module(PLAN_MODULE, self._arguments(), variables)
+        if plan.get("failed"):
+            return plan
+        prepared = "\n".join(plan["lines"]) + "\n"
+        return {
+            **plan,
+            "changed": plan["needed"],
+            "status": "planned",
+            "diff": [{"prepared": prepared}, _diff(plan)],
+        }
+
+    def _undoes(self) -> bool:
+        spec = self._task.args.get("spec")
+        strategy = spec.get("strategy") if isinstance(spec, Mapping) else None
+        chosen = strategy.get("on_failure") if isinstance(strategy, Mapping) else None
+        return (chosen or "rollback") == "rollback"
+
+    def _undo(self, variables: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+        self._say(f"{first['msg']}; going back to the last completed release")
+        undone = self._loop(variables, "undo", False, epoch=first.get("epoch", 0))
+        first["journal"] = first.get("journal", []) + undone.get("journal", [])
+        first["actions"] = first.get("actions", []) + undone.get("actions", [])
+        first["rolled_back"] = not undone.get("failed", False)
+        first["after"] = undone.get("after", first.get("after"))
+        first["diff"] = _diff(first)
+        how = f"release {undone.get('release')} serves again" if undone.get("after") else "nothing of it is left"
+        if undone.get("failed"):
+            how = f"going back failed too: {undone.get('msg')}; run the same playbook again to go on"
+        first["msg"] = f"{first['msg']}; rolled back: {how}"
+        return first
+
+    def _loop(
+        self, variables: dict[str, Any], to: str, undo_follows: bool, epoch: int = 0
+    ) -> dict[str, Any]:
+        """Call the module until it is done or failed; gather what it did."""
+        turn: dict[str, Any] = {
+            "holder": self._holder,
+            "ttl": self._ttl,
+            "seconds": FIRST_TURN,
+            "epoch": epoch,
+            "undo_follows": undo_follows,
+        }
+        total: dict[str, Any] = {"changed": False, "actions": [], "journal": []}
+        give_up = self._clock.monotonic() + self._wait
+        while True:
+            self._refuse_orphan()
+            answer = self._module(MODULE, {**self._arguments(), "to": to, "turn": turn}, variables)
+            if answer.get("failed"):
+                return {**total, **answer, "status": "failed"}
+            if answer["status"] == "waiting":
+                turn["take_over"] = self._stand_in_line(answer, give_up)
+                continue
+            _gather(total, answer)
+            for line in answer["progress"] if answer["status"] == "more" else []:
+                self._say(line)
+            if answer["status"] != "more":
+                return self._finished(total)
+            turn.update(
+                resume=answer["resume"],
+                epoch=answer["epoch"],
+                seconds=min(LONGEST_TURN, turn["seconds"] + 2),
+            )
+
+    def _finished(self, total: dict[str, Any]) -> dict[str, Any]:
+        total["diff"] = _diff(total)
+        total.pop("resume", None)
+        total.pop("progress", None)
+        if total["status"] == "failed":
+            step = total.get("failed_step") or {}
+            total["failed"] = True
+            total["msg"] = f"{step.get('verb', 'step')} failed: {total.get('error')}"
+        return total
+
+    def _stand_in_line(self, answer: Mapping[str, Any], give_up: float) -> int:
+        """Wait for the lease; return the epoch to take over from when its holder is seen to be dead."""
+        if _is_dead(answer.get("holder") or {}):
+            self._say(f"{answer['message']}; that process is dead, taking over")
+            return int(answer["epoch"])
+        if self._clock.monotonic() >= give_up:
+            raise AnsibleActionFail(f"{answer['message']}; gave up after {self._wait} s, nothing was changed")
+        self._say(f"waiting: {answer['message']}")
+        self._clock.sleep(min(LEASE_POLL, max(0.2, float(answer["expires_in"]))))
+        return 0
+
+    def _refuse_orphan(self) -> None:
+        """Stop when the ansible-playbook this worker belongs to was killed."""
+        if os.getppid() != self._controller:
+            raise AnsibleActionFail("the controller process is gone; this worker changes nothing more")
+
+    def _arguments(self) -> dict[str, Any]:
+        wanted = ("spec", "to", "state_dir", "engine")
+        return {key: self._task.args[key] for key in wanted if key in self._task.args}
+
+    def _module(
+        self, name: str, arguments: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        answer: dict[str, Any] = self._execute_module(
+            module_name=name, module_args=arguments, task_vars=variables
+        )
+        answer.pop("invocation", None)
+        return answer
+
+    def _say(self, line: str) -> None:
+        self._display.display(f"[{self._name}] {line}")
+
+
+def _gather(total: dict[str, Any], answer: Mapping[str, Any]) -> None:
+    before = total.get("before", answer["before"])
+    actions, journal = total["actions"] + answer["actions"], total["journal"] + answer["journal"]
+    changed = total["changed"] or answer["changed"]
+    total.update(answer)
+    total.update(before=before, actions=actions, journal=journal, changed=changed)
+
+
+def _diff(result: Mapping[str, Any]) -> dict[str, Any]:
+    return {"before": result.get("before", {}), "after": result.get("after", {})}
+
+
+def _worth_undoing(result: Mapping[str, Any]) -> bool:
+    """Undo only what failed while coming up; a drain that did not end is not mended by going back."""
+    step = result.get("failed_step") or {}
+    return bool(step) and step.get("verb") not in NOT_UNDONE and "fenced" not in str(result.get("error"))
+
+
+def _holder(variables: Mapping[str, Any], controller: int) -> dict[str, str]:
+    job = variables.get("awx_job_id") or variables.get("tower_job_id") or ""
+    user = variables.get("awx_user_name") or variables.get("tower_user_name") or getpass.getuser()
+    return {
+        "run": uuid.uuid4().hex[:12],
+        "user": str(user),
+        "host": socket.gethostname(),
+        "process": _process_identity(controller),
+        "job": str(job),
+    }
+
+
+def _process_identity(pid: int) -> str:
+    """Return pid and start time, which together name one process; empty when there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
+            fields = stream.read().rsplit(")", 1)[1].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in ("Z", "X") else f"{pid}:{fields[19]}"
+
+
+def _is_dead(holder: Mapping[str, Any]) -> bool:
+    """Tell whether the holder ran on this controller and is gone."""
+    identity = str(holder.get("process") or "")
+    if not identity or holder.get("host") != socket.gethostname():
+        return False
+    return _process_identity(int(identity.split(":")[0])) != identity

@@ -1,0 +1,36 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Options of the release modules; private, no stability promised."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The app spec and where the host keeps what it remembers."""
+
+    DOCUMENTATION = r"""
+options:
+  spec:
+    description:
+      - The app spec, validated whole before anything changes. Every refusal names the option path, what is allowed and
+        what was found.
+      - Its keys are C(app), C(image) (V(name@sha256:...), never a tag), C(version), C(env), C(secrets), C(processes),
+        C(load_balancers), C(strategy), C(network) and C(retain). The role P(immutable.cutover.release#role) documents each
+        of them as C(release_KEY) and makes this mapping from its variables.
+      - C(secrets) maps a name to C(source), a file on the host, and C(sha256); a value never is part of a spec.
+    type: dict
+    required: true
+  to:
+    description:
+      - Which release is wanted. Empty is the one that O(spec) describes.
+      - V(previous) is the last completed release before the one that runs now, with its image B(and) its configuration.
+      - V(undo) is the last completed release, or none at all where there never was one.
+      - Everything else names a kept release by version, release ID or image.
+    type: str
+    default: ''
+  state_dir:
+    description:
+      - Folder on the host for the lease, the journal and the release records, mode 0700.
+    type: path
+    default: /var/lib/immutable-cutover
+"""

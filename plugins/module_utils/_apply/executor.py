@@ -1,0 +1,262 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Work towards a goal for a bounded time: look, plan, run tracks side by side; private, no stability promised.
+
+The loop keeps nothing that it could not see again: killed anywhere, the next call goes on from what it
+observes. What it hands from call to call (C(Resume)) only keeps waits from beginning anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
+    Release,
+    Site,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
+    StepRunner,
+    Timers,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
+from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import advance
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
+    Step,
+    Track,
+    Verb,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
+    Phase,
+    World,
+)
+
+MAX_TRACKS = 32
+RENEW_EVERY = 5.0
+_DOING = {
+    Verb.START: "starting",
+    Verb.READY: "waiting for readiness of",
+    Verb.WARM: "warming up",
+    Verb.REGISTER: "registering",
+    Verb.ACTIVATE: "waiting for the health check of",
+    Verb.CONFIRM: "watching",
+    Verb.DRAIN: "draining",
+    Verb.AWAIT: "draining",
+    Verb.DEREGISTER: "deregistering",
+    Verb.DESTROY: "destroying",
+}
+
+
+class Interrupted(CutoverError):
+    """The call's time is over, or another track failed: a wait ends here and is taken up again later."""
+
+
+class BoundedClock:
+    """A clock whose sleeps end when the call has to return."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.over = threading.Event()
+
+    def monotonic(self) -> float:
+        """Return the monotonic clock."""
+        return self._clock.monotonic()
+
+    def now(self) -> float:
+        """Return the wall clock."""
+        return self._clock.now()
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep, or raise Interrupted as soon as the call is over."""
+        if self.over.is_set():
+            raise Interrupted("interrupted: the wait goes on in the next call")
+        self._clock.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Under what a call works: the run's ID and its epoch of the lease."""
+
+    id: str
+    epoch: int
+    ttl: int
+    journal: Journal
+    lease: Lease
+
+
+@dataclass(frozen=True)
+class Resume:
+    """What is handed to the next call of the same run."""
+
+    began: Mapping[str, float] = field(default_factory=dict)
+    settled: frozenset[str] = frozenset()
+    pending: Mapping[str, float] = field(default_factory=dict)
+    """Steps that have begun and not ended, with the wall time of their beginning: they are journalled once."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a call ended: C(done), C(more) to do, or C(failed) with the first error."""
+
+    status: str
+    world: World
+    resume: Resume
+    actions: tuple[str, ...]
+    progress: tuple[str, ...]
+    error: CutoverError | None = None
+    failed_step: Step | None = None
+
+
+class Executor:
+    """One call's worth of work towards a release. Drivers in C(site) must use C(clock)."""
+
+    def __init__(
+        self, release: Release, site: Site, run: Run, clock: BoundedClock, resume: Resume
+    ) -> None:
+        self._release = release
+        self._goal = release.goal()
+        self._site = site
+        self._run = run
+        self._clock = clock
+        self._timers = Timers(clock, dict(resume.began))
+        self._settled = set(resume.settled)
+        self._pending = dict(resume.pending)
+        self._notes: dict[str, str] = {}
+        self._versions = {release.id: release.spec.version}
+        self._running: dict[str, Future[None]] = {}
+        self._current: dict[str, Step] = {}
+        self._actions: list[str] = []
+        self._failure: tuple[CutoverError, Step] | None = None
+        self._wake = threading.Event()
+        self._runner = StepRunner(
+            release, site, run.lease, run.epoch, self._timers, self._notes.__setitem__
+        )
+
+    def work(self, seconds: float) -> Outcome:
+        """Work for about that long; mutations under way are always finished first."""
+        deadline = self._clock.monotonic() + seconds
+        with ThreadPoolExecutor(MAX_TRACKS) as pool:
+            world = self._loop(pool, deadline)
+        status = "failed" if self._failure else "more" if self._clock.over.is_set() else "done"
+        error, step = self._failure or (None, None)
+        return Outcome(
+            status=status,
+            world=world,
+            resume=Resume(dict(self._timers.began), frozenset(self._settled), dict(self._pending)),
+            actions=tuple(self._actions),
+            progress=self._progress(world),
+            error=error,
+            failed_step=step,
+        )
+
+    def _loop(self, pool: ThreadPoolExecutor, deadline: float) -> World:
+        renew_at = self._clock.monotonic() + RENEW_EVERY
+        while True:
+            self._wake.clear()
+            self._reap()
+            world = observe(self._site, self._release.spec.app, frozenset(self._settled))
+            self._versions.update({item.release: item.version for item in world.replicas if item.version})
+            if not self._clock.over.is_set():
+                for track in advance(self._goal, world, frozenset(self._running)):
+                    self._launch(pool, track)
+            if not self._running:
+                return world
+            now = self._clock.monotonic()
+            if now >= deadline or self._failure:
+                self._clock.over.set()
+            if now >= renew_at:
+                self._run.lease.renew(self._run.id, self._run.ttl)
+                renew_at = now + RENEW_EVERY
+            self._wake.wait(min(1.0, max(0.02, deadline - now)))
+
+    def _reap(self) -> None:
+        for name in [name for name, future in self._running.items() if future.done()]:
+            self._running.pop(name).result()
+
+    def _launch(self, pool: ThreadPoolExecutor, track: Track) -> None:
+        if len(self._running) < MAX_TRACKS:
+            self._running[track.replica] = pool.submit(self._track, track)
+
+    def _track(self, track: Track) -> None:
+        try:
+            for step in track.steps:
+                self._current[track.replica] = step
+                if self._clock.over.is_set():
+                    raise Interrupted("interrupted between two steps")
+                self._step(step)
+        except Interrupted:
+            return
+        except CutoverError as error:
+            # The first failure ends the call; what fails after it is in the journal.
+            if self._failure is None:
+                self._failure = (error, self._current[track.replica])
+            self._clock.over.set()
+        else:
+            self._current.pop(track.replica, None)
+        finally:
+            self._wake.set()
+
+    def _step(self, step: Step) -> None:
+        key = f"{step.verb.value}:{step.replica}"
+        if key not in self._pending:
+            self._pending[key] = self._clock.now()
+            self._record(step, "begin", {})
+        try:
+            detail = self._runner.run(step)
+        except Interrupted:
+            raise
+        except CutoverError as error:
+            outcome = "fenced" if isinstance(error, Fenced) else "failed"
+            self._record(step, outcome, {"message": error.message})
+            raise
+        self._timers.began.pop(key, None)
+        self._notes.pop(step.replica, None)
+        self._record(step, "ok", detail)
+        self._actions.append(f"{step.verb.value} {step.replica}")
+        if step.verb is Verb.CONFIRM:
+            self._settled.add(step.replica)
+
+    def _record(self, step: Step, outcome: str, detail: Mapping[str, object]) -> None:
+        now = self._clock.now()
+        key = f"{step.verb.value}:{step.replica}"
+        began = self._pending.get(key, now)
+        if outcome != "begin":
+            self._pending.pop(key, None)
+        self._run.journal.append(
+            Row(
+                time=now,
+                run=self._run.id,
+                epoch=self._run.epoch,
+                app=self._release.spec.app,
+                process=step.process,
+                replica=step.replica,
+                release=step.release,
+                version=self._versions.get(step.release, ""),
+                step=step.verb.value,
+                outcome=outcome,
+                seconds=round(now - began, 3),
+                detail=dict(detail),
+            )
+        )
+
+    def _progress(self, world: World) -> tuple[str, ...]:
+        """Say how far each process is, and what is being waited for."""
+        lines = []
+        for want in self._goal.wants:
+            done = sum(
+                replica.release == want.release and replica.phase is Phase.SERVING
+                for replica in world.of(want.process)
+            )
+            lines.append(f"{want.process} {done}/{want.replicas} replaced")
+        for name, step in sorted(self._current.items()):
+            began = self._pending.get(f"{step.verb.value}:{name}", self._clock.now())
+            waited = f"{self._clock.now() - began:.0f} s"
+            note = self._notes.get(name)
+            lines.append(f"{_DOING[step.verb]} {name}: {note + ', ' if note else ''}{waited}")
+        return tuple(lines)

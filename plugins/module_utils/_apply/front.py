@@ -1,0 +1,137 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From module parameters to a deployment and back to a result; private, no stability promised."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
+    Deployment,
+    Turn,
+    describe_world,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
+    BoundedClock,
+    Outcome,
+    Resume,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    LeaseHeld,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._journal import Row
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder
+from ansible_collections.immutable.cutover.plugins.module_utils._release import render
+
+
+def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate everything, observe, and return the plan; changes nothing."""
+    deployment = _deployment(params)
+    plan = deployment.plan()
+    lines = render.lines(plan)
+    unnoted = not plan.batches and deployment.needs_record()
+    if unnoted:
+        lines = [f"note that release {plan.release} is what runs"]
+    after = deployment.expected(plan)
+    return {
+        "changed": False,
+        "needed": bool(plan.batches) or unnoted,
+        "app": deployment.app,
+        "release": deployment.release.id,
+        "version": deployment.release.spec.version,
+        "image_id": deployment.release.image_id,
+        "lines": lines,
+        "summary": render.summary(plan),
+        "before": describe_world(deployment.world),
+        "after": describe_world(after),
+        **render.as_data(plan),
+    }
+
+
+def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Work for one turn; a lease that somebody else holds is an answer, not a failure."""
+    turn = _turn(params["turn"])
+    deployment = _deployment(params)
+    before = describe_world(deployment.world)
+    try:
+        outcome, rows = deployment.work(turn)
+    except LeaseHeld as error:
+        return {"changed": False, "status": "waiting", "message": error.message, **error.details}
+    return {
+        "changed": bool(outcome.actions),
+        "status": outcome.status,
+        "app": deployment.app,
+        "release": deployment.release.id,
+        "version": deployment.release.spec.version,
+        "epoch": deployment.epoch,
+        "actions": list(outcome.actions),
+        "progress": list(outcome.progress),
+        "before": before,
+        "after": describe_world(outcome.world),
+        "journal": [asdict(row) for row in rows],
+        "resume": _resume_data(outcome.resume),
+        **_failure(outcome),
+    }
+
+
+def _deployment(params: Mapping[str, Any]) -> Deployment:
+    clock = BoundedClock(SystemClock())
+    engine = factory.connect(params["engine"])
+    return Deployment(params["spec"], params["to"], params["state_dir"], engine, clock)
+
+
+def _turn(data: Mapping[str, Any]) -> Turn:
+    resume = data["resume"] or {}
+    return Turn(
+        holder=Holder(**{key: data["holder"].get(key) or "" for key in Holder.__dataclass_fields__}),
+        ttl=data["ttl"],
+        seconds=data["seconds"],
+        resume=Resume(
+            began=_numbers(resume.get("began", {})),
+            settled=frozenset(resume.get("settled", [])),
+            pending=_numbers(resume.get("pending", {})),
+        ),
+        take_over=data["take_over"],
+        epoch=data["epoch"],
+        undo_follows=data["undo_follows"],
+    )
+
+
+def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
+    return {str(key): float(value) for key, value in data.items()}
+
+
+def _resume_data(resume: Resume) -> dict[str, object]:
+    return {
+        "began": dict(resume.began),
+        "settled": sorted(resume.settled),
+        "pending": dict(resume.pending),
+    }
+
+
+def _failure(outcome: Outcome) -> dict[str, Any]:
+    if outcome.error is None:
+        return {}
+    step = outcome.failed_step
+    return {
+        "error": outcome.error.message,
+        "error_details": _plain(outcome.error),
+        "failed_step": {"verb": step.verb.value, "replica": step.replica} if step else {},
+    }
+
+
+def _plain(error: CutoverError) -> dict[str, object]:
+    return {key: _plain_value(value) for key, value in error.details.items()}
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return {str(key): _plain_value(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, (str, bytes)):
+        return [_plain_value(item) for item in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)

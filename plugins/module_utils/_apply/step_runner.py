@@ -1,0 +1,287 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One step at a time: re-check, act inside the fence, confirm; private, no stability promised.
+
+Every step may run a second time, in another process, after the first one was killed at any point.
+Waits hold no lock; whatever changes something does so inside C(Lease.guard).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import replicas, targets
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
+    Release,
+    Site,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    EngineError,
+    LoadBalancerError,
+    LoadBalancerErrorKind,
+    ProbeError,
+    WaitTimeout,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
+    Admin,
+    InFlight,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._probe.http import HttpProbe
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import Want
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import ProcessSpec
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
+from ansible_collections.immutable.cutover.plugins.module_utils._release.world import serving_count
+
+Detail = Mapping[str, object]
+CONFIRM_INTERVAL = 0.2
+FLOOR_INTERVAL = 0.2
+
+
+@dataclass
+class Timers:
+    """When each wait began, on the host's monotonic clock, so that a wait goes on over several calls."""
+
+    clock: Clock
+    began: dict[str, float] = field(default_factory=dict)
+
+    def left(self, key: str, seconds: float) -> float:
+        """Return what is left of a wait that began when this was first asked."""
+        now = self.clock.monotonic()
+        began = self.began.setdefault(key, now)
+        if began > now:  # the host was rebooted in between: its monotonic clock began anew
+            began = self.began[key] = now
+        return max(0.0, seconds - (now - began))
+
+
+class StepRunner:
+    """Run the steps of one release on one site under one epoch of the lease."""
+
+    def __init__(
+        self,
+        release: Release,
+        site: Site,
+        lease: Lease,
+        epoch: int,
+        timers: Timers,
+        note: Callable[[str, str], None],
+    ) -> None:
+        self._release = release
+        self._site = site
+        self._lease = lease
+        self._epoch = epoch
+        self._timers = timers
+        self._note = note
+        self._capacity = threading.Lock()
+        self._wants = {want.process: want for want in release.goal().wants}
+        self._verbs: Mapping[Verb, Callable[[Step], Detail]] = {
+            Verb.START: self._start,
+            Verb.READY: self._ready,
+            Verb.WARM: self._warm,
+            Verb.REGISTER: self._register,
+            Verb.ACTIVATE: self._activate,
+            Verb.CONFIRM: self._confirm,
+            Verb.DRAIN: self._drain,
+            Verb.AWAIT: self._await,
+            Verb.DEREGISTER: self._deregister,
+            Verb.DESTROY: self._destroy,
+        }
+
+    def run(self, step: Step) -> Detail:
+        """Run a step and return what a person may want to know of it."""
+        return self._verbs[step.verb](step)
+
+    def _start(self, step: Step) -> Detail:
+        process = self._process(step)
+        spec = self._release.container(process, step.slot, self._site.state_dir)
+        with self._lease.guard(self._epoch):
+            container = replicas.start_replica(self._site.engine, spec)
+        return {"container": container.id[:12], "address": container.address}
+
+    def _ready(self, step: Step) -> Detail:
+        process, container = self._process(step), self._running(step)
+        readiness = process.readiness
+        probe = HttpProbe(
+            path=readiness.path, status=readiness.status, expect=readiness.expect, port=process.port
+        )
+        try:
+            replicas.await_replica_ready(
+                self._site.engine,
+                container.id,
+                probe,
+                successes=readiness.successes,
+                interval=readiness.interval,
+                timeout=self._timers.left(f"ready:{step.replica}", readiness.timeout),
+                clock=self._site.clock,
+            )
+        except (ProbeError, WaitTimeout) as error:
+            report = replicas.failure_report(self._site.engine, container.id)
+            raise ProbeError(f"{step.replica}: {error.message}", **{**error.details, **report}) from error
+        return {"successes": readiness.successes}
+
+    def _warm(self, step: Step) -> Detail:
+        process, container = self._process(step), self._running(step)
+        replicas.warm_up(container.address, process.port, process.warm_up, clock=self._site.clock)
+        return {"requests": len(process.warm_up)}
+
+    def _register(self, step: Step) -> Detail:
+        process, container = self._process(step), self._running(step)
+        for driver in self._site.drivers(step.process):
+            with self._lease.guard(self._epoch):
+                targets.register_standby(driver, step.replica, container.address, process.port)
+        return {"target": f"{container.address}:{process.port}"}
+
+    def _activate(self, step: Step) -> Detail:
+        process = self._process(step)
+        for driver in self._site.drivers(step.process):
+            left = self._timers.left(f"activate:{step.replica}", process.readiness.timeout)
+            targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
+            with self._lease.guard(self._epoch):
+                targets.activate(driver, step.replica)
+        self._persist(step.process)
+        return {}
+
+    def _confirm(self, step: Step) -> Detail:
+        """See it serve in every load balancer for min_ready_seconds."""
+        seconds = self._release.spec.strategy.min_ready_seconds
+        while True:
+            replica = observe(self._site, self._release.spec.app).find(step.replica)
+            phase = replica.phase.value if replica else "gone"
+            left = self._timers.left(f"confirm:{step.replica}", seconds)
+            if phase != "serving":
+                raise ProbeError(
+                    f"{step.replica}: {phase} within min_ready_seconds {seconds} after it became active"
+                )
+            if left <= 0:
+                return {"min_ready_seconds": seconds}
+            self._site.clock.sleep(min(CONFIRM_INTERVAL, left))
+
+    def _drain(self, step: Step) -> Detail:
+        """Take it out of rotation, once enough others serve in the load balancers' own view."""
+        want = self._wants[step.process]
+        while not self._drain_now(step, want):
+            left = self._timers.left(f"floor:{step.replica}", 60)
+            if left <= 0:
+                raise WaitTimeout(
+                    f"{step.replica}: not drained: fewer than {want.floor} other replicas of "
+                    f"{step.process} serve in the load balancer's view; nothing was taken away"
+                )
+            self._note(step.replica, f"waiting for {want.floor} others that serve")
+            self._site.clock.sleep(min(FLOOR_INTERVAL, left))
+        self._persist(step.process)
+        return {}
+
+    def _drain_now(self, step: Step, want: Want) -> bool:
+        with self._capacity, self._lease.guard(self._epoch):
+            world = observe(self._site, self._release.spec.app)
+            replica = world.find(step.replica)
+            if replica is None or not replica.registered:
+                return True
+            if replica.phase.value == "serving" and serving_count(world, step.process) - 1 < want.floor:
+                return False
+            for driver in self._site.drivers(step.process):
+                _ignore_absent(lambda: targets.start_drain(driver, step.replica))
+            return True
+
+    def _await(self, step: Step) -> Detail:
+        process = self._release.spec.process(step.process)
+        timeout = process.drain.timeout if process else 60
+        key = f"await:{step.replica}"
+        try:
+            for driver in self._site.drivers(step.process):
+                targets.await_drained(
+                    driver,
+                    [step.replica],
+                    timeout=self._timers.left(key, timeout),
+                    clock=self._site.clock,
+                    on_progress=lambda seen: self._busy(step, seen),
+                )
+        except LoadBalancerError as error:
+            if error.kind is not LoadBalancerErrorKind.DRAIN_TIMEOUT:
+                raise
+            if process is None or process.drain.on_timeout != "force":
+                raise
+            return self._force(step, process, error)
+        return {}
+
+    def _busy(self, step: Step, seen: Mapping[str, InFlight]) -> None:
+        requests = sum(item.total for item in seen.values())
+        self._note(step.replica, f"{requests} requests in flight")
+
+    def _force(self, step: Step, process: ProcessSpec, error: LoadBalancerError) -> Detail:
+        """End it with its work, because the spec says so, and say how much was cut."""
+        container = self._container(step)
+        with self._lease.guard(self._epoch):
+            for driver in self._site.drivers(step.process):
+                driver.set_state(step.replica, Admin.MAINTENANCE)
+            if container is not None:
+                self._site.engine.stop(container.id, process.stop.signal, process.stop.grace_period)
+        return {"forced": True, "cut": error.message}
+
+    def _deregister(self, step: Step) -> Detail:
+        for driver in self._site.drivers(step.process):
+            with self._lease.guard(self._epoch):
+                targets.deregister(driver, step.replica)
+        self._persist(step.process)
+        return {}
+
+    def _destroy(self, step: Step) -> Detail:
+        process = self._release.spec.process(step.process)
+        container = self._container(step)
+        if container is None:
+            return {"gone": True}
+        with self._lease.guard(self._epoch):
+            self._refuse_registered(step)
+            signal = process.stop.signal if process else "SIGTERM"
+            grace = process.stop.grace_period if process else 30
+            return replicas.stop_replica(
+                self._site.engine, container.id, signal=signal, grace_period=grace
+            )
+
+    def _refuse_registered(self, step: Step) -> None:
+        for driver in self._site.drivers(step.process):
+            if any(target.name == step.replica for target in driver.targets()):
+                raise CutoverError(
+                    f"{step.replica} is still registered in {driver.where}; it is not destroyed",
+                    replica=step.replica,
+                )
+
+    def _persist(self, process: str) -> None:
+        with self._lease.guard(self._epoch):
+            for balancer in self._site.balancers.get(process, ()):
+                balancer.commit.persist()
+
+    def _process(self, step: Step) -> ProcessSpec:
+        process = self._release.spec.process(step.process)
+        if process is None:
+            raise CutoverError(f"{step.replica}: process {step.process} is not in the spec")
+        return process
+
+    def _container(self, step: Step) -> Container | None:
+        labels = self._release.labels(step.process)
+        return next(
+            (item for item in self._site.engine.containers(labels) if item.name == step.replica), None
+        )
+
+    def _running(self, step: Step) -> Container:
+        container = self._container(step)
+        if container is None or not container.running:
+            state = f"is {container.state}, exit code {container.exit_code}" if container else "is gone"
+            report = replicas.failure_report(self._site.engine, container.id) if container else {}
+            raise EngineError(f"{step.replica}: its container {state}", **report)
+        return container
+
+
+def _ignore_absent(change: Callable[[], object]) -> None:
+    try:
+        change()
+    except LoadBalancerError as error:
+        if error.kind is not LoadBalancerErrorKind.TARGET_NOT_FOUND:
+            raise
+

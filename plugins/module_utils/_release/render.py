@@ -1,0 +1,92 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A plan as a person reads it and as a program reads it; pure, private, no stability promised."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
+    Plan,
+    Step,
+    Track,
+    Verb,
+)
+
+IRREVERSIBLE = (Verb.DESTROY,)
+
+
+def lines(plan: Plan) -> list[str]:
+    """Return the ordered plan, a line a batch and replica, with the replicas serving on the way."""
+    if not plan.batches:
+        return [f"nothing to do: release {plan.release} runs ({_counts(plan.after)})"]
+    result = [
+        f"release {plan.release}: serving before {_counts(plan.before)}, "
+        f"never below {_counts(plan.lowest)}, after {_counts(plan.after)}"
+    ]
+    for number, batch in enumerate(plan.batches, start=1):
+        for track in batch.tracks:
+            result.append(f"{number:>3}. {track.replica}: {_verbs(track)}")
+    return result
+
+
+def summary(plan: Plan) -> list[str]:
+    """Return one line for each kind of thing that happens, with the replicas it happens to."""
+    result = []
+    for verb, label in (
+        (Verb.START, "start"),
+        (Verb.REGISTER, "register"),
+        (Verb.DRAIN, "drain"),
+        (Verb.DESTROY, "destroy"),
+    ):
+        names = [step.replica for step in plan.steps if step.verb is verb]
+        if names:
+            result.append(f"{label}: {', '.join(names)}")
+    return result
+
+
+def as_data(plan: Plan) -> dict[str, object]:
+    """Return the plan as plain data: batches of steps, each with the executor it must run on."""
+    return {
+        "release": plan.release,
+        "capacity": {
+            "before": dict(plan.before),
+            "lowest": dict(plan.lowest),
+            "after": dict(plan.after),
+        },
+        "batches": [
+            {
+                "serving": dict(batch.serving),
+                "steps": [_step(step) for track in batch.tracks for step in track.steps],
+            }
+            for batch in plan.batches
+        ],
+        "stages": stages(plan),
+        "irreversible": sorted({s.replica for s in plan.steps if s.verb in IRREVERSIBLE}),
+    }
+
+
+def stages(plan: Plan, together: bool = True) -> list[dict[str, object]]:
+    """Cut the plan where the executor changes; with engine and load balancer on one host it is one stage."""
+    if together:
+        return [{"executor": "host", "steps": len(plan.steps)}] if plan.steps else []
+    cut = groupby(plan.steps, key=lambda step: step.executor.value)
+    return [{"executor": executor, "steps": len(list(steps))} for executor, steps in cut]
+
+
+def _step(step: Step) -> dict[str, object]:
+    return {
+        "verb": step.verb.value,
+        "process": step.process,
+        "replica": step.replica,
+        "release": step.release,
+        "executor": step.executor.value,
+    }
+
+
+def _verbs(track: Track) -> str:
+    return ", ".join(step.verb.value for step in track.steps)
+
+
+def _counts(capacity: tuple[tuple[str, int], ...]) -> str:
+    return ", ".join(f"{process} {count}" for process, count in capacity)

@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The deploy lease."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lease
+short_description: Take, renew or give back the deploy lease of an app
+version_added: 0.1.0
+description:
+  - One run at a time may deploy an app on a host. Each holder gets an epoch that is one higher than the one before; steps of a run
+    whose epoch is no longer current are refused.
+  - M(immutable.cutover.release_apply) takes the lease itself. This module is for plays that put tasks of their own around it.
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+options:
+  app:
+    description: The app's name.
+    type: str
+    required: true
+  run:
+    description: Name of the run that holds or wants the lease, the same in all its tasks.
+    type: str
+    required: true
+  state:
+    description:
+      - V(acquired) takes the lease, or renews it when this run has it; a lease that another run holds is a failure that names it.
+      - V(released) gives it back, and changes nothing when this run does not have it.
+    type: str
+    choices: [acquired, released]
+    default: acquired
+  ttl:
+    description: Seconds after which the lease may be taken over if nobody renewed it.
+    type: int
+    default: 60
+  wait:
+    description: Seconds to wait for another run's lease.
+    type: int
+    default: 0
+  user:
+    description: Who deploys, for the message another run gets.
+    type: str
+    default: ''
+  state_dir:
+    description: Folder on the host with the lease, mode 0700.
+    type: path
+    default: /var/lib/immutable-cutover
+seealso:
+  - module: immutable.cutover.release_apply
+"""
+
+EXAMPLES = r"""
+- name: Keep others from deploying while the database is moved
+  immutable.cutover.lease:
+    app: shop
+    run: database-move-17
+    ttl: 600
+
+- name: Let them deploy again
+  immutable.cutover.lease:
+    app: shop
+    run: database-move-17
+    state: released
+"""
+
+RETURN = r"""
+epoch:
+  description: The epoch of the lease.
+  returned: success
+  type: int
+before:
+  description: The lease before, with C(epoch), C(holder) and C(ttl).
+  returned: success
+  type: dict
+after:
+  description: The lease after, in the same shape.
+  returned: success
+  type: dict
+actions:
+  description: What was done, for a person to read.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
+    STATE_DIR_SPEC,
+    failure,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._lease_front import ensure_lease
+
+LEASE_SPEC = {
+    **STATE_DIR_SPEC,
+    "app": {"type": "str", "required": True},
+    "run": {"type": "str", "required": True},
+    "state": {"type": "str", "choices": ["acquired", "released"], "default": "acquired"},
+    "ttl": {"type": "int", "default": 60},
+    "wait": {"type": "int", "default": 0},
+    "user": {"type": "str", "default": ""},
+}
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=LEASE_SPEC, supports_check_mode=True)
+    try:
+        result = ensure_lease(module.params, SystemClock(), check=module.check_mode)
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

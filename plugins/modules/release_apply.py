@@ -1,0 +1,166 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring a release about."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_apply
+short_description: Replace what runs by a release, without losing a request
+version_added: 0.1.0
+description:
+  - Works towards the release by the steps that M(immutable.cutover.release_plan) shows. New replicas are started, found ready,
+    registered and confirmed by the load balancer before an old one is drained; an old one is destroyed only when
+    the load balancer routes nothing to it and no request is in flight there.
+  - Re-plans from what it observes after every step, so it can be run again after it was killed at any moment.
+  - Holds the deploy lease of the app. A step of a run that lost the lease is refused.
+  - Waits show progress at least every 10 seconds.
+  - When a new replica does not become ready and C(strategy.on_failure) is V(rollback), the last completed release is brought back
+    (old replicas are active again before new ones are drained) and the task fails.
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+  - immutable.cutover._attributes.action
+  - immutable.cutover._engine
+  - immutable.cutover._release
+options:
+  lease:
+    description:
+      - How the deploy lease is taken.
+    type: dict
+    default: {}
+    suboptions:
+      wait:
+        description:
+          - Seconds to wait for another run's lease before giving up.
+        type: int
+        default: 900
+      ttl:
+        description:
+          - Seconds after which a lease that nobody renewed may be taken over. A holder on the same controller that is found dead
+            is taken over from at once.
+        type: int
+        default: 60
+  turn:
+    description:
+      - Filled in by the action plugin for each call it makes; not for plays.
+    type: dict
+    default: {}
+    suboptions:
+      holder:
+        description: Who deploys.
+        type: dict
+        default: {}
+      ttl:
+        description: Seconds the lease is granted for.
+        type: int
+        default: 60
+      seconds:
+        description: Seconds to work for.
+        type: float
+        default: 10
+      take_over:
+        description: Epoch whose holder is known to be dead.
+        type: int
+        default: 0
+      epoch:
+        description: Epoch this run has had since its first call.
+        type: int
+        default: 0
+      undo_follows:
+        description: Keep the lease when this call fails.
+        type: bool
+        default: false
+      resume:
+        description: What the call before handed on.
+        type: dict
+        default: {}
+seealso:
+  - module: immutable.cutover.release_plan
+  - module: immutable.cutover.lb_target
+  - module: immutable.cutover.drain
+"""
+
+EXAMPLES = r"""
+- name: Replace what runs by this release
+  immutable.cutover.release_apply:
+    spec: "{{ __release_spec }}"
+    lease:
+      wait: 300
+
+- name: Go back to the release before
+  immutable.cutover.release_apply:
+    spec: "{{ __release_spec }}"
+    to: previous
+"""
+
+RETURN = r"""
+status:
+  description: V(done), or V(failed).
+  returned: always
+  type: str
+app:
+  description: The app's name.
+  returned: success
+  type: str
+release:
+  description: ID of the release that was worked towards.
+  returned: success
+  type: str
+version:
+  description: Its version.
+  returned: success
+  type: str
+actions:
+  description: The steps that were done, in the order in which they ended.
+  returned: success
+  type: list
+  elements: str
+journal:
+  description:
+    - What happened, a row a step, as in the journal on the host. RV(ignore:time) is seconds since the epoch, RV(ignore:seconds) how long it took.
+  returned: success
+  type: list
+  elements: dict
+before:
+  description: The replicas of each process before.
+  returned: success
+  type: dict
+after:
+  description: The replicas of each process after.
+  returned: success
+  type: dict
+rolled_back:
+  description: Whether the last completed release was brought back because this one failed.
+  returned: on failure
+  type: bool
+error_details:
+  description: For a replica that failed, its last log lines, the probe history and the exit code.
+  returned: on failure
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import apply_release
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
+    APPLY_SPEC,
+    failure,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+
+
+def main() -> None:
+    """Run one turn."""
+    module = AnsibleModule(argument_spec=APPLY_SPEC, supports_check_mode=False)
+    try:
+        result = apply_release(module.params)
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show what runs."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_info
+short_description: Show what runs, which releases are kept, and who deploys
+version_added: 0.1.0
+description:
+  - Reads the container engine, the load balancers and this host's records of one app. It changes nothing.
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+  - immutable.cutover._attributes.info
+  - immutable.cutover._engine
+options:
+  app:
+    description: The app's name.
+    type: str
+    required: true
+  spec:
+    description:
+      - The app spec, as M(immutable.cutover.release_plan) takes it, for its load balancers.
+      - Without it, the record of the release that runs tells which load balancers to ask.
+    type: dict
+  last:
+    description: How many journal rows to return.
+    type: int
+    default: 50
+  state_dir:
+    description: Folder on the host with the lease, the journal and the release records.
+    type: path
+    default: /var/lib/immutable-cutover
+seealso:
+  - module: immutable.cutover.release_plan
+"""
+
+EXAMPLES = r"""
+- name: See what runs
+  immutable.cutover.release_info:
+    app: shop
+  register: shop
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ shop.lines }}"
+"""
+
+RETURN = r"""
+app:
+  description: The app's name.
+  returned: success
+  type: str
+current:
+  description: ID of the release that was completed last, empty where there is none.
+  returned: success
+  type: str
+version:
+  description: Its version.
+  returned: success
+  type: str
+processes:
+  description:
+    - The replicas of each process type, each with C(name), C(release), C(version), C(state) and C(address).
+    - C(state) is one of C(started), C(standby), C(serving), C(unhealthy), C(misaddressed), C(dead) and C(missing).
+  returned: success
+  type: dict
+releases:
+  description: The releases that are kept, oldest first, each with C(id), C(version), C(image) and C(image_id).
+  returned: success
+  type: list
+  elements: dict
+lease:
+  description: The deploy lease, with C(epoch), C(holder), C(acquired), C(renewed) (seconds since the epoch) and C(ttl) (seconds).
+  returned: success
+  type: dict
+journal:
+  description: The last journal rows, oldest first.
+  returned: success
+  type: list
+  elements: dict
+lines:
+  description: The same for a person to read.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.info import release_info
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import HOST_SPEC, failure
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+
+
+def main() -> None:
+    """Run the module."""
+    own = {
+        "app": {"type": "str", "required": True},
+        "spec": {"type": "dict"},
+        "last": {"type": "int", "default": 50},
+    }
+    module = AnsibleModule(argument_spec={**HOST_SPEC, **own}, supports_check_mode=True)
+    wanted = {key: module.params[key] for key in ("app", "spec", "state_dir", "last")}
+    try:
+        engine = factory.connect(module.params["engine"])
+        result = release_info(**wanted, engine=engine, clock=SystemClock())
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(changed=False, **result)
+
+
+if __name__ == "__main__":
+    main()

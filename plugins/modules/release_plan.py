@@ -1,0 +1,122 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show what a release would do."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_plan
+short_description: Show what replacing a release would do, step by step
+version_added: 0.1.0
+description:
+  - Validates the whole app spec, observes the container engine and every load balancer, and returns the ordered plan
+    that M(immutable.cutover.release_apply) would work off. It changes nothing, with and without check mode.
+  - The plan is a function of the spec and of what is observed, never of a stored step number.
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+  - immutable.cutover._engine
+  - immutable.cutover._release
+seealso:
+  - module: immutable.cutover.release_apply
+  - module: immutable.cutover.release_info
+"""
+
+EXAMPLES = r"""
+- name: Show what deploying this release would do
+  immutable.cutover.release_plan:
+    spec: "{{ __release_spec }}"
+  register: plan
+
+- name: Show what going back to the previous release would do
+  immutable.cutover.release_plan:
+    spec: "{{ __release_spec }}"
+    to: previous
+"""
+
+RETURN = r"""
+needed:
+  description: Whether anything has to be done.
+  returned: success
+  type: bool
+app:
+  description: The app's name.
+  returned: success
+  type: str
+release:
+  description: ID of the wanted release, 8 hex digits of a digest over image and configuration.
+  returned: success
+  type: str
+version:
+  description: Version of the wanted release.
+  returned: success
+  type: str
+image_id:
+  description: The image ID that its replicas run, V(sha256:) and 64 hex digits.
+  returned: success
+  type: str
+lines:
+  description: The ordered plan for a person to read, with the capacity on the way.
+  returned: success
+  type: list
+  elements: str
+summary:
+  description: What is started, registered, drained and destroyed, a line for each.
+  returned: success
+  type: list
+  elements: str
+batches:
+  description:
+    - Batches in order, each with the replicas that serve when it begins and its steps.
+    - A step has RV(ignore:verb), RV(ignore:process), RV(ignore:replica), RV(ignore:release) and RV(ignore:executor).
+  returned: success
+  type: list
+  elements: dict
+stages:
+  description: How many module calls on which host the plan takes.
+  returned: success
+  type: list
+  elements: dict
+capacity:
+  description: Replicas that serve, by process, before, at the lowest point, and after.
+  returned: success
+  type: dict
+irreversible:
+  description: Replicas that are destroyed. A later rollback starts new ones from the image that is kept.
+  returned: success
+  type: list
+  elements: str
+before:
+  description: The replicas of each process as they are.
+  returned: success
+  type: dict
+after:
+  description: The replicas of each process as they will be.
+  returned: success
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import plan_release
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
+    RELEASE_SPEC,
+    failure,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=RELEASE_SPEC, supports_check_mode=True)
+    try:
+        result = plan_release(module.params)
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
