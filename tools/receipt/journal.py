@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""From rows of the release journal to the life of each replica."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+BEGIN, OK = "begin", "ok"
+MILESTONES = {
+    "ready": "ready",
+    "register": "registered",
+    "activate": "active",
+    "await": "drained",
+    "destroy": "destroyed",
+}
+"""Step: the milestone reached when it has ended well."""
+
+BEGINNINGS = {"start": "started", "drain": "draining"}
+"""Step: the milestone reached when it begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What the receipt needs of a journal row; `time` is when what it tells had ended."""
+
+    time: float
+    run: str
+    step: str
+    outcome: str
+    replica: str = ""
+    release: str = ""
+    version: str = ""
+    seconds: float = 0.0
+
+    @classmethod
+    def parse(cls, row: Mapping[str, Any]) -> Event:
+        return cls(
+            time=float(row["time"]),
+            run=str(row.get("run", "")),
+            step=str(row["step"]),
+            outcome=str(row["outcome"]),
+            replica=str(row.get("replica") or ""),
+            release=str(row.get("release") or ""),
+            version=str(row.get("version") or ""),
+            seconds=float(row.get("seconds") or 0.0),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """When a replica passed each milestone; None: before this cutover, after it, or never."""
+
+    name: str
+    release: str = ""
+    version: str = ""
+    started: float | None = None
+    ready: float | None = None
+    registered: float | None = None
+    active: float | None = None
+    draining: float | None = None
+    drained: float | None = None
+    destroyed: float | None = None
+
+    @property
+    def drain_seconds(self) -> float | None:
+        if self.draining is None or self.drained is None:
+            return None
+        return round(self.drained - self.draining, 3)
+
+    def first(self) -> float:
+        """The first milestone seen."""
+        times = [value for value in list(asdict(self).values())[3:] if value is not None]
+        return min(times)
+
+
+def read_events(path: Path | str) -> list[Event]:
+    """The rows of a journal; a last line that was cut by a crash is left out."""
+    events = []
+    with open(path, encoding="utf-8", errors="replace") as stream:
+        for line in stream:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and {"time", "step", "outcome"} <= row.keys():
+                events.append(Event.parse(row))
+    return events
+
+
+def _milestones(events: Iterable[Event]) -> dict[str, float]:
+    """The first time at which each milestone was reached (a rerun may report it again)."""
+    reached: dict[str, float] = {}
+    for event in events:
+        if event.step in BEGINNINGS and event.outcome in (BEGIN, OK):
+            name, time = BEGINNINGS[event.step], event.time
+            time -= event.seconds if event.outcome == OK else 0.0
+        elif event.step in MILESTONES and event.outcome == OK:
+            name, time = MILESTONES[event.step], event.time
+        else:
+            continue
+        reached[name] = min(time, reached.get(name, time))
+    return reached
+
+
+def replicas(events: Iterable[Event], seen: Mapping[str, str]) -> list[Replica]:
+    """Every replica the events tell about, the oldest first.
+
+    `seen` maps instances to the version that clients saw, for rows that do not name a version.
+    """
+    grouped: dict[str, list[Event]] = {}
+    for event in events:
+        if event.replica:
+            grouped.setdefault(event.replica, []).append(event)
+    found = []
+    for name, own in grouped.items():
+        milestones = _milestones(own)
+        if milestones:
+            version = next((e.version for e in own if e.version), seen.get(name, ""))
+            release = next((e.release for e in own if e.release), "")
+            found.append(Replica(name=name, release=release, version=version, **milestones))
+    return sorted(found, key=lambda replica: (replica.started is not None, replica.first()))
