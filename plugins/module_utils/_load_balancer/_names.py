@@ -5,21 +5,14 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-_NAME_RULE = (
-    "a name of at most 63 letters, digits, '_', '.' and '-' that begins with a letter or a digit"
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.names import check_name
 
 
 def checked_name(option: str, value: object) -> str:
     """Return the name, or raise InvalidInput."""
-    if not isinstance(value, str) or _NAME.fullmatch(value) is None:
-        raise InvalidInput(option, value, _NAME_RULE)
-    return value
+    return check_name(value, option)
 
 
 def checked_address(option: str, value: object) -> str:

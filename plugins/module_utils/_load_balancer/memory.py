@@ -85,7 +85,7 @@ class MemoryLoadBalancer(LoadBalancer):
     def restart(self) -> None:
         """Forget everything that was not persisted, all work in flight included."""
         with self._guard:
-            self._entries = {t.name: _Entry(_restored(t), self._looks) for t in self._persisted}
+            self._entries = {t.name: _Entry(t, self._looks) for t in self._persisted}
 
     # The contract.
 
@@ -183,7 +183,7 @@ class MemoryLoadBalancer(LoadBalancer):
     def persist(self) -> bool:
         """Remember the targets for restart()."""
         with self._called("persist"):
-            kept = tuple(_intent(entry.target) for entry in self._entries.values())
+            kept = tuple(_restored(entry.target) for entry in self._entries.values())
             changed = kept != self._persisted
             self._persisted = kept
             return changed
@@ -222,12 +222,8 @@ class MemoryLoadBalancer(LoadBalancer):
         raise LoadBalancerError(kind, f"{self.where}: {message}", where=self.where)
 
 
-def _intent(target: Target) -> Target:
-    return replace(target, health=Health.UNKNOWN, check="")
-
-
 def _restored(target: Target) -> Target:
     """Only an active target comes back with traffic."""
     if target.admin is Admin.ACTIVE:
         return replace(target, health=Health.UP, check="OK")
-    return replace(target, admin=Admin.MAINTENANCE)
+    return replace(target, admin=Admin.MAINTENANCE, health=Health.UNKNOWN, check="")

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""A small HTTP server to stand behind a load balancer: python haproxy_app.py NAME ADDRESS PORT UNREADY_FILE."""
+
+from __future__ import annotations
+
+import sys
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+NAME, ADDRESS, PORT, UNREADY = sys.argv[1:5]
+
+
+class Handler(BaseHTTPRequestHandler):
+    """/readyz follows the file, /slow?s= takes its time, everything else answers with the name."""
+
+    protocol_version = "HTTP/1.1"
+
+    def _answer(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        url = urlsplit(self.path)
+        if url.path == "/slow":
+            time.sleep(float(parse_qs(url.query)["s"][0]))
+        ready = url.path != "/readyz" or not Path(UNREADY).exists()
+        body = NAME.encode()
+        self.send_response(200 if ready else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = _answer
+
+    def log_message(self, *_words: object) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """Any number of connections at once."""
+
+    daemon_threads = True
+    request_queue_size = 512
+
+
+Server((ADDRESS, int(PORT)), Handler).serve_forever()

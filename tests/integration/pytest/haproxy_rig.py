@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""A real HAProxy and real HTTP servers for tests; everything on 127.0.0.1, everything ended by its pid."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
+    LoadBalancer,
+)
+
+BACKEND = """
+backend {name}
+    balance {balance}
+    option httpchk GET /readyz
+    {more}
+    # BEGIN immutable.cutover targets of {name}
+    # END immutable.cutover targets of {name}
+"""
+
+CONFIG = """
+global
+    stats socket {dir}/admin.sock mode 660 level admin expose-fd listeners
+    stats socket {dir}/operator.sock mode 660 level operator
+    maxconn 500
+    hard-stop-after 60s
+
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 30s
+    timeout server 30s
+    timeout check 2s
+    timeout queue 10s
+    retries 0
+    option idle-close-on-response
+
+frontend entrance
+    bind 127.0.0.1:{port}
+    default_backend shop
+"""
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(holds: Callable[[], object], seconds: float = 5.0) -> None:
+    """Wait for something that must come true."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.02)
+
+
+class App:
+    """One HTTP server process."""
+
+    def __init__(self, directory: Path, name: str, address: str = "127.0.0.1") -> None:
+        self.name = name
+        self.address = address
+        self.port = free_port()
+        self._unready = directory / f"{name}.unready"
+        script = str(Path(__file__).with_name("haproxy_app.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script, name, address, str(self.port), str(self._unready)]
+        )
+        eventually(self._listens)
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection((self.address, self.port), 1).close()
+            return True
+        return False
+
+    def ready(self, ready: bool) -> None:
+        """Make its health check pass or fail."""
+        if ready:
+            self._unready.unlink(missing_ok=True)
+        else:
+            self._unready.touch()
+
+    def kill(self) -> None:
+        """End it at once, with whatever it works on."""
+        self._process.kill()
+        self._process.wait()
+
+
+class Haproxy:
+    """One HAProxy, master and worker, whose configuration has managed parts for shop and other."""
+
+    def __init__(self, directory: Path, *, balance: str = "leastconn", more: str = "") -> None:
+        self.dir = directory
+        self.port = free_port()
+        self.config = directory / "haproxy.cfg"
+        self.socket = directory / "admin.sock"
+        self.master = directory / "master.sock"
+        self.config.write_text(
+            CONFIG.format(dir=directory, port=self.port)
+            + BACKEND.format(name="shop", balance=balance, more=more)
+            + BACKEND.format(name="other", balance="roundrobin", more="")
+            + "\nbackend fixed\n    balance source\n"
+        )
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        binary = shutil.which("haproxy", path=f"{os.environ['PATH']}:/usr/sbin")
+        assert binary, "these tests need the haproxy package on this host"
+        with (self.dir / "haproxy.log").open("ab") as log:
+            command = [binary, "-W", "-db", "-S", str(self.master), "-f", str(self.config)]
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        eventually(self._answers)
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(OSError):
+            return "Uptime" in self.ask("show info")
+        return False
+
+    def kill(self) -> None:
+        """End master and worker at once."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(timeout=10)
+
+    def restart(self) -> None:
+        """End it and start it again: what was not persisted is forgotten."""
+        self.kill()
+        self.start()
+
+    def reload(self) -> None:
+        """Have the master start a new worker; the old one leaves when its work is done."""
+        assert self._process is not None
+        before = self.pid()
+        self._process.send_signal(signal.SIGUSR2)
+        eventually(lambda: self._answers() and self.pid() != before)
+
+    def pid(self) -> str:
+        """Return the current worker's process id."""
+        lines = self.ask("show info").splitlines()
+        return next(line for line in lines if line.startswith("Pid:"))
+
+    def ask(self, command: str) -> str:
+        """Send a command as a stranger would, not through the driver."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(self.socket))
+            connection.sendall(command.encode() + b"\n")
+            chunks = []
+            while chunk := connection.recv(65536):
+                chunks.append(chunk)
+        return b"".join(chunks).decode()
+
+    def get(self, path: str = "/", timeout: float = 15) -> tuple[int, str]:
+        """Send one request through it."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        try:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
+        finally:
+            connection.close()
+
+    def driver(self, backend: str = "shop", **more: object) -> LoadBalancer:
+        """Return our driver for it."""
+        options = {
+            "socket": str(self.socket),
+            "backend": backend,
+            "master_socket": str(self.master),
+            "config": str(self.config),
+            **more,
+        }
+        return factory.connect(options, SystemClock())
+
+    @contextlib.contextmanager
+    def slow(self, seconds: float, count: int = 1) -> Iterator[list[tuple[int, str]]]:
+        """Send slow requests while the body runs; the list has their answers afterwards."""
+        answers: list[tuple[int, str]] = []
+
+        def one() -> None:
+            try:
+                answers.append(self.get(f"/slow?s={seconds}"))
+            except (OSError, http.client.HTTPException) as lost:
+                answers.append((0, repr(lost)))
+
+        threads = [threading.Thread(target=one) for _ in range(count)]
+        for thread in threads:
+            thread.start()
+        try:
+            yield answers
+        finally:
+            for thread in threads:
+                thread.join()
