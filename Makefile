@@ -65,13 +65,15 @@ format: venv ## let ruff rewrite what it can
 changelog: venv ## fold changelogs/fragments into CHANGELOG.md for the version in galaxy.yml
 	@.venv/bin/antsibull-changelog release --update-existing --reload-plugins
 
-# No host name of a registry in the locks: they come from the configuration of whoever installs.
+# No host name of a registry in the locks: they come from the configuration of whoever installs. ansible-test makes its
+# own environment for units, without hashes: the same versions, as constraints.
+LOCK := .venv/bin/uv pip compile -q --no-emit-index-url --no-emit-find-links --allow-unsafe --python-version 3.11 \
+        --custom-compile-command 'make lock-requirements' $(if $(UPGRADE),--upgrade)
 lock-requirements: venv ## resolve requirements/*.in again (UPGRADE=1: to the newest)
-	@cd requirements && for name in bootstrap runtime dev ansible-test; do \
-	    ../.venv/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --allow-unsafe \
-	        --python-version 3.11 --custom-compile-command 'make lock-requirements' \
-	        $(if $(UPGRADE),--upgrade) -o $$name.txt $$name.in; \
+	@for name in bootstrap runtime dev ansible-test; do \
+	    $(LOCK) --generate-hashes -o requirements/$$name.txt requirements/$$name.in; \
 	done
+	@$(LOCK) --no-annotate -c requirements/dev.txt -o tests/unit/constraints.txt requirements/dev.in
 
 clean: ## remove what this project made on this machine, and nothing else
 	@if [ -x $(PYTHON) ]; then $(PYTHON) tools/clean.py; else python3 tools/clean.py; fi
