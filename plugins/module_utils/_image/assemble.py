@@ -1,0 +1,111 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The layers of an image from its locked inputs: no daemon, no network; private, no stability promised."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import typing as t
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.bootstrap import bootstrap
+from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
+    Entry,
+    Layer,
+    write_entries,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
+    BaseImage,
+    Blob,
+    Layout,
+    image_config,
+    image_manifest,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    BakeRecord,
+    LayerRecord,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
+from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import (
+    wheel_entries,
+)
+
+
+def assemble(
+    recipe: Recipe,
+    lock: Lock,
+    recipe_hash: str,
+    files: t.Sequence[FileInput],
+    base: BaseImage | None,
+    store: Store,
+    layout: Layout,
+    run: Run,
+) -> BakeRecord:
+    """Write an image into the layout and return its record."""
+    layers: list[Blob] = list(base.layers) if base else []
+    with tempfile.TemporaryDirectory(dir=layout.root, prefix=".bake-") as folder:
+        os.chmod(folder, 0o755)
+        for purpose, layer in _own_layers(recipe, lock, files, store, folder, run):
+            layers.append(layout.adopt(layer.path, layer.sha256, layer.size, purpose))
+    config = image_config(recipe, lock, recipe_hash, layers, base)
+    image_id = layout.add_bytes(config).digest
+    manifest_digest = layout.add_bytes(image_manifest(config, layers)).digest
+    return BakeRecord(
+        name=recipe.name,
+        version=recipe.version,
+        kind=recipe.kind,
+        arch=lock.arch,
+        image_id=image_id,
+        manifest_digest=manifest_digest,
+        recipe_hash=recipe_hash,
+        base=recipe.base,
+        epoch=lock.epoch,
+        size=sum(layer.size for layer in layers),
+        layers=tuple(LayerRecord(layer.digest, layer.size, layer.purpose) for layer in layers),
+        layout=layout.root,
+    )
+
+
+def _own_layers(
+    recipe: Recipe,
+    lock: Lock,
+    files: t.Sequence[FileInput],
+    store: Store,
+    folder: str,
+    run: Run,
+) -> t.Iterator[tuple[str, Layer]]:
+    if recipe.kind == "base":
+        yield "packages", bootstrap(recipe.suite, lock, store, folder, run)
+    if lock.python:
+        path = os.path.join(folder, "wheels.tar")
+        yield "wheels", write_entries(_all_wheels(lock, store), path, lock.epoch)
+    if files:
+        entries = [Entry(item.path, item.mode, source=item.source) for item in files]
+        yield "files", write_entries(entries, os.path.join(folder, "files.tar"), lock.epoch)
+
+
+def _all_wheels(lock: Lock, store: Store) -> list[Entry]:
+    owners: dict[str, str] = {}
+    entries: list[Entry] = []
+    for wheel in lock.python:
+        path = store.verified(wheel.sha256, f"{wheel.name}=={wheel.version}")
+        for entry in wheel_entries(path, wheel.filename):
+            if entry.path in owners:
+                raise CutoverError(
+                    f"{entry.path} is installed by {owners[entry.path]} and by {wheel.name}"
+                )
+            owners[entry.path] = wheel.name
+            entries.append(entry)
+    return entries
+
+
+def load_base(layout: Layout, record: BakeRecord) -> BaseImage:
+    """Return a baked image to build on."""
+    config = layout.read_json(record.image_id)
+    layers = tuple(Blob(layer.digest, layer.size, layer.purpose) for layer in record.layers)
+    return BaseImage(record, config, layers)

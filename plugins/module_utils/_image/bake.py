@@ -1,0 +1,239 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The bake phases of one recipe in order: compare, fetch, assemble, publish, load; private, no stability promised."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass, replace
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
+    assemble,
+    load_base,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
+    EngineImages,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
+    FileInput,
+    scan_files,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
+    Lock,
+    recipe_hash,
+    require_fresh,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
+    BaseImage,
+    docker_archive,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
+from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
+    Recipe,
+    load_recipe,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    BakeRecord,
+    host_record_path,
+    read_record,
+    write_host_record,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store, fetch
+
+
+@dataclass(frozen=True)
+class BakeOptions:
+    """Where inputs and images are, and what to do with what was baked."""
+
+    store: str
+    output: str
+    state_dir: str
+    archive: bool = False
+    check: bool = False
+
+
+@dataclass(frozen=True)
+class BakeResult:
+    """What baking one recipe did, or would do; record is None only in check mode."""
+
+    recipe: Recipe
+    recipe_hash: str
+    record: BakeRecord | None
+    before: t.Mapping[str, t.Any]
+    after: t.Mapping[str, t.Any]
+    actions: tuple[str, ...]
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether there was anything to do."""
+        return bool(self.actions)
+
+
+@dataclass(frozen=True)
+class BakeInputs:
+    """Everything a bake depends on, read and validated before anything changes."""
+
+    recipe: Recipe
+    files: tuple[FileInput, ...]
+    lock: Lock
+    hash: str
+
+
+def read_inputs(path: str) -> BakeInputs:
+    """Read recipe, files and lock; the lock must describe the other two."""
+    recipe = load_recipe(path)
+    files = scan_files(recipe)
+    lock = require_fresh(recipe, files)
+    return BakeInputs(recipe, files, lock, recipe_hash(recipe, lock))
+
+
+def refuse_duplicates(inputs: t.Sequence[BakeInputs]) -> None:
+    """Refuse two recipes that would produce one image."""
+    seen: dict[str, str] = {}
+    for item in inputs:
+        tag = item.recipe.tag
+        if tag in seen:
+            raise CutoverError(f"output {tag} produced twice: {seen[tag]} and {item.recipe.path}")
+        seen[tag] = item.recipe.path
+
+
+class Bake:
+    """One recipe on its way to an image."""
+
+    def __init__(
+        self, inputs: BakeInputs, options: BakeOptions, engine: EngineImages | None, run: Run
+    ) -> None:
+        self.inputs = inputs
+        self.recipe = inputs.recipe
+        self.options = options
+        self.engine = engine
+        self.run = run
+        self.output = Output(options.output)
+        self.actions: list[str] = []
+
+    def ensure(self) -> BakeResult:
+        """Make sure the image exists, and is on the engine if there is one."""
+        known = self._known()
+        before = self._state(known)
+        if self.options.check:
+            record = known
+            if known is None:
+                self._will(f"bake {self.recipe.tag}")
+        else:
+            record = known or self._bake()
+            record = self._archived(record)
+        if self.engine is not None:
+            self._load(self.engine, record)
+        after = self._after(record)
+        return BakeResult(self.recipe, self.inputs.hash, record, before, after, tuple(self.actions))
+
+    def _will(self, action: str) -> None:
+        self.actions.append(action)
+
+    def _known(self) -> BakeRecord | None:
+        """Return the finished image of exactly these inputs; another of this version is an error."""
+        record = self.output.find(self.recipe.name, self.recipe.version)
+        if record is not None:
+            self._refuse_other(record.recipe_hash, self.output.root)
+        if self.engine is not None:
+            self._refuse_other(self.engine.hash_of_tag(self.recipe.tag), self.engine.host)
+        if record is not None and self.output.layout.complete(record):
+            return record
+        return None
+
+    def _refuse_other(self, found: str, where: str) -> None:
+        if found and found != self.inputs.hash:
+            raise CutoverError(
+                f"{self.recipe.tag} exists in {where} with other content: a version never changes; "
+                f"bump the version in {self.recipe.path}",
+                found_hash=found,
+                recipe_hash=self.inputs.hash,
+            )
+
+    def _bake(self) -> BakeRecord:
+        self.output.create()
+        with self.output.exclusively(self.recipe.name, self.recipe.version):
+            known = self._known()
+            if known is not None:
+                return known
+            store = Store(self.options.store)
+            lock = self.inputs.lock
+            base = self._base()
+            fetched = fetch(self.recipe, lock, store, self.run)
+            if fetched:
+                self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
+            record = assemble(
+                self.recipe,
+                lock,
+                self.inputs.hash,
+                self.inputs.files,
+                base,
+                store,
+                self.output.layout,
+                self.run,
+            )
+            self.output.add(record)
+            self._will(f"bake {self.recipe.tag}")
+            return record
+
+    def _base(self) -> BaseImage | None:
+        locked = self.inputs.lock.base
+        if locked is None:
+            return None
+        record = self.output.find_reference(locked.ref)
+        base = load_base(self.output.layout, record)
+        if tuple(layer.digest for layer in base.layers) != locked.diff_ids:
+            raise CutoverError(f"base {locked.ref}: layers are not the locked ones; lock again")
+        return base
+
+    def _archived(self, record: BakeRecord) -> BakeRecord:
+        path = self.output.archive_path(record.name, record.version)
+        if not self.options.archive or record.archive == path:
+            return record
+        archived = replace(record, archive=path)
+        self.output.write_archive(archived, docker_archive(self.output.layout, archived))
+        self.output.add(archived)
+        self._will(f"write the archive of {record.tag}")
+        return archived
+
+    def _load(self, engine: EngineImages, record: BakeRecord | None) -> None:
+        if record is None:
+            self._will(f"load {self.recipe.tag}")
+            return
+        if not engine.has(record.image_id):
+            if not self.options.check:
+                engine.load(self.output.layout, record)
+            self._will(f"load {record.tag}")
+        elif not engine.tagged(record):
+            if not self.options.check:
+                engine.tag(record)
+            self._will(f"tag {record.tag}")
+        if not self._recorded(record):
+            if not self.options.check:
+                write_host_record(self.options.state_dir, record)
+            self._will(f"record {record.tag}")
+
+    def _recorded(self, record: BakeRecord) -> bool:
+        try:
+            return read_record(host_record_path(self.options.state_dir, record.image_id)) == record
+        except CutoverError:
+            return False
+
+    def _state(self, record: BakeRecord | None) -> dict[str, t.Any]:
+        loaded = bool(record and self.engine and self.engine.has(record.image_id))
+        return {
+            "tag": self.recipe.tag,
+            "baked": record is not None,
+            "loaded": loaded,
+            "recipe_hash": record.recipe_hash if record else "",
+        }
+
+    def _after(self, record: BakeRecord | None) -> dict[str, t.Any]:
+        return {
+            "tag": self.recipe.tag,
+            "baked": True,
+            "loaded": self.engine is not None,
+            "recipe_hash": self.inputs.hash,
+        }

@@ -1,0 +1,133 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The images of a container engine: is it there, load it, list ours; private, no stability promised."""
+
+from __future__ import annotations
+
+import contextlib
+import typing as t
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
+    LABEL,
+    Layout,
+    docker_archive,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+
+try:
+    import docker
+    import docker.errors
+    import requests.exceptions
+except ImportError as error:
+    DOCKER_ERROR: ImportError | None = error
+else:
+    DOCKER_ERROR = None
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+_TIMEOUT = 300
+
+
+@contextlib.contextmanager
+def _engine_errors(what: str) -> t.Iterator[None]:
+    try:
+        yield
+    except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
+        raise EngineError(f"{what}: {error}") from error
+
+
+class EngineImages:
+    """What a bake needs of an engine."""
+
+    def __init__(self, docker_host: str) -> None:
+        if DOCKER_ERROR is not None:
+            raise EngineError(
+                "loading images needs the Docker SDK for Python: install docker",
+                cause=str(DOCKER_ERROR),
+            )
+        self.host = docker_host
+        with _engine_errors(f"cannot reach the container engine at {docker_host}"):
+            self.client = docker.APIClient(docker_host, version="auto", timeout=_TIMEOUT)
+
+    def inspect(self, image: str) -> dict[str, t.Any] | None:
+        """Return what the engine knows about an image by ID or tag; None if it has none."""
+        with _engine_errors(f"cannot inspect image {image}"):
+            try:
+                return t.cast("dict[str, t.Any]", self.client.inspect_image(image))
+            except docker.errors.ImageNotFound:
+                return None
+
+    def has(self, image_id: str) -> bool:
+        """Tell whether the engine has exactly this image."""
+        return (self.inspect(image_id) or {}).get("Id") == image_id
+
+    def hash_of_tag(self, tag: str) -> str:
+        """Return the recipe hash of the image that has this tag, empty if there is none."""
+        found = self.inspect(tag)
+        if found is None:
+            return ""
+        labels = (found.get("Config") or {}).get("Labels") or {}
+        return labels.get(LABEL + "recipe-hash", "") or "none"
+
+    def tagged(self, record: BakeRecord) -> bool:
+        """Tell whether the human name points to this image."""
+        return (self.inspect(record.tag) or {}).get("Id") == record.image_id
+
+    def load(self, layout: Layout, record: BakeRecord) -> int:
+        """Load an image, sending only the layers the engine lacks; return how many were sent."""
+        known = self._shared_layers(layout, record)
+        if known:
+            with contextlib.suppress(EngineError):
+                self._load(layout, record, known)
+        if not self.has(record.image_id):
+            known = set()
+            self._load(layout, record, known)
+        if not self.has(record.image_id):
+            found = (self.inspect(record.tag) or {}).get("Id", "nothing")
+            raise EngineError(
+                f"{record.tag}: the engine names what it loaded {found}, not {record.image_id}; "
+                "engines with the containerd image store are not supported yet"
+            )
+        return len({layer.digest for layer in record.layers} - known)
+
+    def tag(self, record: BakeRecord) -> None:
+        """Point the human name to the image."""
+        with _engine_errors(f"cannot tag {record.tag}"):
+            self.client.tag(record.image_id, record.name, record.version)
+
+    def _load(self, layout: Layout, record: BakeRecord, omit: t.Collection[str]) -> None:
+        with _engine_errors(f"cannot load {record.tag}"):
+            for answer in self.client.load_image(docker_archive(layout, record, omit)):
+                if "error" in answer:
+                    raise EngineError(f"cannot load {record.tag}: {answer['error']}")
+
+    def _shared_layers(self, layout: Layout, record: BakeRecord) -> set[str]:
+        if "@" not in record.base:
+            return set()
+        wanted = [layer.digest for layer in record.layers]
+        for image in self._ours():
+            layers = ((self.inspect(image["Id"]) or {}).get("RootFS") or {}).get("Layers") or []
+            if layers and layers == wanted[: len(layers)]:
+                return set(layers)
+        return set()
+
+    def _ours(self) -> list[dict[str, t.Any]]:
+        with _engine_errors("cannot list images"):
+            listed = self.client.images(filters={"label": LABEL + "recipe-hash"})
+        return t.cast("list[dict[str, t.Any]]", listed)
+
+    def list_ours(self) -> list[dict[str, t.Any]]:
+        """Return every image of the engine that a bake made, in a stable order."""
+        found = [
+            {
+                "image_id": image["Id"],
+                "tags": sorted(image.get("RepoTags") or []),
+                "name": image["Labels"].get(LABEL + "name", ""),
+                "version": image["Labels"].get(LABEL + "version", ""),
+                "kind": image["Labels"].get(LABEL + "kind", ""),
+                "recipe_hash": image["Labels"][LABEL + "recipe-hash"],
+                "size": image["Size"],
+            }
+            for image in self._ours()
+        ]
+        return sorted(found, key=lambda item: (item["name"], item["version"], item["image_id"]))

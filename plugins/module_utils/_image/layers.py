@@ -1,0 +1,195 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one layer writer behind every backend; private, no stability promised.
+
+A layer is an uncompressed tar whose bytes depend on nothing but its content: entries sorted by
+path, ids as numbers, no names of owners, no time later than the epoch, volatile files left out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import tarfile
+import typing as t
+from dataclasses import dataclass
+
+from ansible_collections.immutable.cutover.plugins.module_utils._image.volatile import (
+    is_volatile,
+    pyc_source,
+    settle,
+)
+
+_KEPT_XATTRS = ("SCHILY.xattr.security.capability",)
+_MAX_REWRITTEN = 1 << 22
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file to be put into a layer: absolute path, mode, and its bytes or where they are."""
+
+    path: str
+    mode: int
+    data: bytes = b""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A written layer."""
+
+    path: str
+    sha256: str
+    size: int
+
+
+class _HashingWriter(io.RawIOBase):
+    """A file that knows the sha256 of what went through it."""
+
+    def __init__(self, stream: t.BinaryIO) -> None:
+        super().__init__()
+        self.stream = stream
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def writable(self) -> bool:
+        """Return true: tarfile asks."""
+        return True
+
+    def tell(self) -> int:
+        """Return how much was written."""
+        return self.size
+
+    def write(self, data: t.Any) -> int:
+        """Write, hash and count."""
+        self.digest.update(data)
+        self.stream.write(data)
+        self.size += len(data)
+        return len(data)
+
+
+def write_entries(entries: t.Iterable[Entry], path: str, epoch: int) -> Layer:
+    """Write files, and the folders above them, as a layer owned by root."""
+    by_path = {os.path.normpath(entry.path).strip("/"): entry for entry in entries}
+    folders = {parent for name in by_path for parent in _parents(name)} - set(by_path)
+    with open(path, "wb") as stream:
+        writer = _HashingWriter(stream)
+        with _open_tar(writer) as tar:
+            for name in sorted([*by_path, *folders], key=_path_order):
+                if name in folders:
+                    tar.addfile(_member(name, tarfile.DIRTYPE, 0o755, 0, epoch))
+                else:
+                    _add_entry(tar, name, by_path[name], epoch)
+        return Layer(path, writer.digest.hexdigest(), writer.size)
+
+
+def _open_tar(writer: _HashingWriter) -> tarfile.TarFile:
+    return tarfile.open(
+        fileobj=t.cast(t.BinaryIO, writer), mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8"
+    )
+
+
+def _parents(name: str) -> t.Iterator[str]:
+    while name := os.path.dirname(name):
+        yield name
+
+
+def _path_order(name: str) -> list[str]:
+    return name.split("/")
+
+
+def _member(name: str, kind: bytes, mode: int, size: int, mtime: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)
+    member.type, member.mode, member.size, member.mtime = kind, mode, size, mtime
+    return member
+
+
+def _add_entry(tar: tarfile.TarFile, name: str, entry: Entry, epoch: int) -> None:
+    if not entry.source:
+        member = _member(name, tarfile.REGTYPE, entry.mode, len(entry.data), epoch)
+        tar.addfile(member, io.BytesIO(entry.data))
+        return
+    with open(entry.source, "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        tar.addfile(_member(name, tarfile.REGTYPE, entry.mode, size, epoch), stream)
+
+
+def normalise(source: str, path: str, epoch: int) -> Layer:
+    """Rewrite a root file system's tar as a layer; the same content gives the same bytes."""
+    with tarfile.open(source, "r:", encoding="utf-8") as archive, open(path, "wb") as stream:
+        kept = {name: m for m in archive if (name := _clean(m.name)) and not is_volatile(name)}
+        content = _link_heads(kept)
+        writer = _HashingWriter(stream)
+        with _open_tar(writer) as tar:
+            for name in sorted(kept, key=_path_order):
+                _add_member(archive, tar, name, kept, content, epoch)
+        return Layer(path, writer.digest.hexdigest(), writer.size)
+
+
+def _clean(name: str) -> str:
+    name = os.path.normpath(name).lstrip("/")
+    return "" if name == "." else name
+
+
+def _link_heads(kept: t.Mapping[str, tarfile.TarInfo]) -> dict[str, str]:
+    """Return, for each hard-linked name, the name that carries the content: the first in order."""
+    groups: dict[str, list[str]] = {}
+    for name, member in kept.items():
+        if member.islnk():
+            groups.setdefault(_clean(member.linkname), []).append(name)
+    heads: dict[str, str] = {}
+    for target, names in groups.items():
+        every = sorted([*names, target] if target in kept else names, key=_path_order)
+        heads.update({name: every[0] for name in every})
+    return heads
+
+
+def _add_member(
+    archive: tarfile.TarFile,
+    tar: tarfile.TarFile,
+    name: str,
+    kept: t.Mapping[str, tarfile.TarInfo],
+    heads: t.Mapping[str, str],
+    epoch: int,
+) -> None:
+    old = kept[name]
+    head = heads.get(name, name)
+    if head != name:
+        member = _member(name, tarfile.LNKTYPE, old.mode, 0, _clamp(old, epoch))
+        member.linkname = head
+        tar.addfile(_owned(member, old))
+        return
+    member = _member(name, old.type, old.mode, old.size, _clamp(old, epoch))
+    if not old.isreg() and not old.islnk():
+        member.linkname = old.linkname
+        member.devmajor, member.devminor = old.devmajor, old.devminor
+        member.size = 0
+        tar.addfile(_owned(member, old))
+        return
+    content = archive.extractfile(old)
+    if content is None:
+        raise ValueError(f"{name}: hard link to nothing")
+    source = archive.getmember(old.linkname) if old.islnk() else old
+    member.type, member.size = tarfile.REGTYPE, source.size
+    member.pax_headers = {k: v for k, v in source.pax_headers.items() if k in _KEPT_XATTRS}
+    if source.size > _MAX_REWRITTEN:
+        tar.addfile(_owned(member, old), content)
+        return
+    settled = settle(name, content.read(), epoch, _source_time(name, kept, epoch))
+    member.size = len(settled)
+    tar.addfile(_owned(member, old), io.BytesIO(settled))
+
+
+def _owned(member: tarfile.TarInfo, old: tarfile.TarInfo) -> tarfile.TarInfo:
+    member.uid, member.gid = old.uid, old.gid
+    return member
+
+
+def _clamp(member: tarfile.TarInfo, epoch: int) -> int:
+    return min(int(member.mtime), epoch)
+
+
+def _source_time(name: str, kept: t.Mapping[str, tarfile.TarInfo], epoch: int) -> int | None:
+    source = kept.get(pyc_source(name))
+    return None if source is None else _clamp(source, epoch)

@@ -1,0 +1,96 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The output folder of bakes: one layout, and one record for each name and version; private, no stability promised."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    StateError,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
+    locked,
+    write_atomic,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    BakeRecord,
+    parse_reference,
+    read_record,
+    write_record,
+)
+
+DEFAULT_OUTPUT = "~/.cache/immutable-cutover/images"
+
+
+class Output:
+    """Where baked images are, and what is known about them."""
+
+    def __init__(self, root: str) -> None:
+        self.layout = Layout(root)
+        self.root = self.layout.root
+        self.records_dir = os.path.join(self.root, "records")
+
+    def create(self) -> None:
+        """Make the folders, if they are not there."""
+        self.layout.create()
+        os.makedirs(self.records_dir, exist_ok=True)
+
+    def record_path(self, name: str, version: str) -> str:
+        """Return the record file of one name and version."""
+        return os.path.join(self.records_dir, *name.split("/"), f"{version}.json")
+
+    def find(self, name: str, version: str) -> BakeRecord | None:
+        """Return the record of a name and version, if it was baked into this folder."""
+        path = self.record_path(name, version)
+        return read_record(path) if os.path.exists(path) else None
+
+    def records(self) -> list[BakeRecord]:
+        """Return every record of the folder."""
+        found: list[BakeRecord] = []
+        for folder, _folders, names in os.walk(self.records_dir):
+            found += [read_record(os.path.join(folder, n)) for n in names if n.endswith(".json")]
+        return sorted(found, key=lambda record: (record.name, record.version))
+
+    def find_reference(self, reference: str) -> BakeRecord:
+        """Return the record a pinned reference names, by either digest."""
+        wanted = parse_reference(reference, "base")
+        same_name = [record for record in self.records() if record.name == wanted.name]
+        for record in same_name:
+            if wanted.digest in (record.image_id, record.manifest_digest):
+                if not self.layout.complete(record):
+                    raise StateError(
+                        f"{self.root}: a blob of {reference} is missing; bake it again"
+                    )
+                return record
+        known = ", ".join(record.reference for record in same_name) or "no version of it"
+        raise CutoverError(f"base {reference} is not in {self.root}: it has {known}; bake it first")
+
+    def add(self, record: BakeRecord) -> None:
+        """Publish a baked image: its record first, then the index of the layout."""
+        with self.layout.guard():
+            path = self.record_path(record.name, record.version)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            write_record(path, record)
+            self.layout.write_index(self.records())
+
+    def write_archive(self, record: BakeRecord, chunks: t.Iterator[bytes]) -> None:
+        """Write the file that C(docker load) reads."""
+        os.makedirs(os.path.dirname(record.archive), exist_ok=True)
+        write_atomic(record.archive, b"")
+        with open(record.archive, "wb") as stream:
+            for chunk in chunks:
+                stream.write(chunk)
+
+    def archive_path(self, name: str, version: str) -> str:
+        """Return where the archive of a name and version is or would be."""
+        return os.path.join(self.root, "archives", *name.split("/"), f"{version}.tar")
+
+    def exclusively(self, name: str, version: str) -> t.ContextManager[None]:
+        """Let one run at a time bake a name and version."""
+        folder = os.path.dirname(self.record_path(name, version))
+        os.makedirs(folder, exist_ok=True)
+        return locked(os.path.join(folder, f".{version}.lock"))

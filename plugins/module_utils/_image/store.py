@@ -1,0 +1,123 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Locked inputs on disk, by their hash; private, no stability promised."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import os
+import shutil
+import tempfile
+import typing as t
+import urllib.error
+import urllib.request
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import Apt, host_sources
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_file
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
+    DebLock,
+    Lock,
+    WheelLock,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
+from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import locate_wheels
+
+DEFAULT_STORE = "~/.cache/immutable-cutover/store"
+_DOWNLOADS = 6
+_TIMEOUT = 120
+
+
+class Store:
+    """A folder of files named by their sha256; a file of another content never gets in or out."""
+
+    def __init__(self, root: str) -> None:
+        self.root = os.path.abspath(os.path.expanduser(root))
+        self.folder = os.path.join(self.root, "sha256")
+
+    def path(self, digest: str) -> str:
+        """Return where the content of this hash is or would be."""
+        return os.path.join(self.folder, digest)
+
+    def has(self, digest: str) -> bool:
+        """Tell whether the content is here."""
+        return os.path.isfile(self.path(digest))
+
+    def verified(self, digest: str, name: str) -> str:
+        """Return the path of a content after checking it is still what its name says."""
+        path = self.path(digest)
+        if not self.has(digest):
+            raise CutoverError(f"{name}: not in the store {self.root}; fetch it first")
+        found = sha256_file(path)
+        if found != digest:
+            raise CutoverError(f"{name}: hash mismatch: expected {digest} got {found}", path=path)
+        return path
+
+    def workspace(self) -> tempfile.TemporaryDirectory[str]:
+        """Return a folder on the same file system, for downloads that may turn out wrong."""
+        os.makedirs(self.folder, exist_ok=True)
+        return tempfile.TemporaryDirectory(dir=self.root, prefix="fetch-")
+
+    def adopt(self, path: str, digest: str, name: str) -> None:
+        """Move a download in if it is what was locked."""
+        found = sha256_file(path)
+        if found != digest:
+            raise CutoverError(f"{name}: hash mismatch: expected {digest} got {found}")
+        os.chmod(path, 0o644)
+        os.replace(path, self.path(digest))
+
+
+def fetch(recipe: Recipe, lock: Lock, store: Store, run: Run) -> list[str]:
+    """Bring every locked input into the store; return the names of what was missing."""
+    debs = [deb for deb in lock.apt if not store.has(deb.sha256)]
+    wheels = [wheel for wheel in lock.python if not store.has(wheel.sha256)]
+    with store.workspace() as folder:
+        if debs:
+            _fetch_debs(recipe.suite, lock.arch, debs, store, folder, run)
+        if wheels and recipe.python is not None:
+            urls = locate_wheels(wheels, recipe.python.version, lock.arch, run)
+            _fetch_wheels(wheels, urls, store, folder)
+    return [deb.name for deb in debs] + [wheel.filename for wheel in wheels]
+
+
+def _fetch_debs(
+    suite: str, arch: str, debs: t.Sequence[DebLock], store: Store, folder: str, run: Run
+) -> None:
+    apt = Apt(os.path.join(folder, "apt"), host_sources(suite), arch, run)
+    downloads = os.path.join(folder, "debs")
+    os.makedirs(downloads)
+    failure = apt.download(debs, downloads)
+    for deb in debs:
+        path = os.path.join(downloads, deb.sha256)
+        if not os.path.exists(path):
+            raise CutoverError(
+                f"{deb.name}={deb.version}: no apt source of this host has {deb.path} "
+                f"with sha256 {deb.sha256}; lock again with upgrade",
+                answer=failure,
+            )
+        store.adopt(path, deb.sha256, deb.name)
+
+
+def _fetch_wheels(
+    wheels: t.Sequence[WheelLock], urls: t.Mapping[str, str], store: Store, folder: str
+) -> None:
+    def one(wheel: WheelLock) -> None:
+        url = urls.get(wheel.filename)
+        if url is None:
+            raise CutoverError(f"{wheel.name}=={wheel.version} not in index: no {wheel.filename}")
+        path = os.path.join(folder, wheel.sha256)
+        _download(url, path, wheel.filename)
+        store.adopt(path, wheel.sha256, wheel.filename)
+
+    with concurrent.futures.ThreadPoolExecutor(_DOWNLOADS) as pool:
+        for done in [pool.submit(one, wheel) for wheel in wheels]:
+            done.result()
+
+
+def _download(url: str, path: str, name: str) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(path, "wb") as stream:
+            shutil.copyfileobj(answer, stream)
+    except (urllib.error.URLError, OSError) as error:
+        raise CutoverError(f"{name}: download failed: {error}") from error
