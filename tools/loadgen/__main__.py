@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import os
 import resource
 import signal
 import sys
@@ -58,6 +59,7 @@ def parser() -> argparse.ArgumentParser:
     parse.add_argument("--slow", type=_range, default=(2.0, 3.0), help="seconds, LOW-HIGH")
     parse.add_argument("--timeout", type=float, default=15.0, help="seconds for an answer")
     parse.add_argument("--connect-timeout", type=float, default=5.0, help="seconds")
+    parse.add_argument("--until-eof", action="store_true", help="stop when stdin is closed")
     parse.add_argument("--progress", action="store_true", help="counters on stderr, once a second")
     return parse
 
@@ -88,14 +90,33 @@ def stop_on_signals(run: Run) -> None:
         loop.add_signal_handler(number, run.stop)
 
 
+def stop_on_eof(run: Run) -> None:
+    """Whoever holds the other end of stdin may be killed: then nobody would stop the load."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            loop.remove_reader(sys.stdin.fileno())
+            run.stop()
+
+    loop.add_reader(sys.stdin.fileno(), read)
+
+
 def main() -> int:
     """Exit code 0: nothing failed; 1: something failed; the figures are in summary.json."""
-    chosen = options(parser().parse_args())
+    arguments = parser().parse_args()
+    chosen = options(arguments)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 65536 if hard == resource.RLIM_INFINITY else min(65536, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
     gc.freeze()
-    summary = asyncio.run(execute(chosen, started, stop_on_signals))
+
+    def ready(run: Run) -> None:
+        stop_on_signals(run)
+        if arguments.until_eof:
+            stop_on_eof(run)
+
+    summary = asyncio.run(execute(chosen, started, ready))
     counted = summary["requests"]
     print(
         f"planned {counted['planned']} accounted {counted['accounted']} failed {counted['failed']}"

@@ -78,7 +78,7 @@ class Load:
         self._process: subprocess.Popen[str] | None = None
         self._result: Result | None = None
         self._command = [sys.executable, "-m", "tools.loadgen", "--url", url]
-        self._command += ["--out", str(self.out), "--seed", str(seed), *options]
+        self._command += ["--out", str(self.out), "--seed", str(seed), "--until-eof", *options]
         if rate is not None:
             self._command += ["--rate", str(rate)]
         for kind, value in (mix or {}).items():
@@ -90,7 +90,10 @@ class Load:
         """Start the process; returns once the first request is being planned."""
         if self._process is not None:
             raise LoadFailed("already started")
-        self._process = subprocess.Popen(self._command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            self._command, cwd=ROOT, stdin=pipe, stdout=pipe, text=True
+        )
         line = self._process.stdout.readline() if self._process.stdout else ""
         if not line.startswith("started "):
             raise LoadFailed(f"exit code {self._process.wait()}: {' '.join(self._command)}")
@@ -116,10 +119,11 @@ class Load:
             self._process.wait()
             raise LoadFailed(f"did not end within {timeout:g} s") from exc
         finally:
-            if self._process.stdout:
-                self._process.stdout.close()
-        if code not in (0, 1):
-            raise LoadFailed(f"exit code {code}")
+            for stream in (self._process.stdin, self._process.stdout):
+                if stream is not None:
+                    stream.close()
+        if code not in (0, 1) or not (self.out / "summary.json").exists():
+            raise LoadFailed(f"exit code {code}, no summary in {self.out}")
         summary = json.loads((self.out / "summary.json").read_text(encoding="utf-8"))
         self._result = Result(self.out, summary)
         return self._result

@@ -5,7 +5,10 @@
 from __future__ import annotations
 
 import http.client
+import json
 import socket
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ import pytest
 
 from tools.loadgen import OK, Load, Result, outcome
 from tools.loadgen.calibration import AFTER_ANSWER, FAULTS, Faulty
+from tools.loadgen.load import ROOT
 
 QUICK = ("--slow", "0.1-0.3", "--timeout", "1.5", "--connect-timeout", "0.5")
 HTTP_ONLY = {"keepalive": 60.0, "new": 60.0, "post": 40.0, "slow": 10.0, "stream": 5.0}
@@ -191,3 +195,27 @@ def test_positive_control_a_retrying_client_hides_what_we_count(tmp_path: Path) 
     with Faulty({AFTER_ANSWER: 0.1}) as server:
         result = load(server.url, tmp_path, mix={"keepalive": 150.0}, duration=2.0)
         assert result.failed == server.by_fault[AFTER_ANSWER] > 10
+
+
+def test_a_killed_owner_leaves_no_load_behind(tmp_path: Path) -> None:
+    """The generator ends by itself, with balanced books, when its owner is killed."""
+    owner = (
+        "import sys, time; from tools.loadgen import Load; "
+        "Load(sys.argv[1], rate=50, out=sys.argv[2], options=('--slow', '0.1-0.2')).start(); "
+        "print('up', flush=True); time.sleep(60)"
+    )
+    with Faulty({}) as server:
+        process = subprocess.Popen(
+            [sys.executable, "-c", owner, server.url, str(tmp_path)],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None and process.stdout.readline() == b"up\n"
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        summary = tmp_path / "summary.json"
+        deadline = time.monotonic() + 20
+        while not summary.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        books_balance(Result(tmp_path, json.loads(summary.read_text(encoding="utf-8"))))
