@@ -187,9 +187,10 @@ def _settled(engine: Engine, name: str, clock: Clock) -> Container | None:
 
 
 def _refuse_foreign(found: Container, spec: ContainerSpec) -> None:
-    ours = any(label.startswith(names.LABEL_PREFIX) for label in found.labels)
     identity = {key: spec.labels.get(key) for key in (names.APP, names.PROCESS)}
-    if not ours or identity != {key: found.labels.get(key) for key in identity}:
+    if names.APP not in found.labels or identity != {
+        key: found.labels.get(key) for key in identity
+    }:
         raise CutoverError(
             f"{spec.name}: a container of this name exists that is not a replica of this app; it is not touched",
             container=found.id[:12],

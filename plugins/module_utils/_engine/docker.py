@@ -48,7 +48,7 @@ except ImportError:
     APIClient = None  # the factory says so before a driver is made
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
-NETWORK_LABEL = config.OUR_PREFIX + "network"
+NETWORK_LABEL = "immutable.cutover.network"
 
 _TESTED_API = (1, 44)
 """The newest API whose answers this driver was written against; newer engines still speak it."""
@@ -108,6 +108,8 @@ class DockerEngine(Engine):
 
     def start(self, spec: ContainerSpec) -> Container:
         """Create and start a hardened container; a failed start leaves nothing behind."""
+        if not config.is_ours(spec.labels):
+            raise EngineError(f"start {spec.name}: it has no label {config.OUR_LABEL}")
         user = self._user(spec.image_id)
         refused: set[str] = set()
         while True:
@@ -252,7 +254,7 @@ class DockerEngine(Engine):
     def _check_ours(self, verb: str, answer: config.Json) -> None:
         if not config.is_ours(answer["Config"].get("Labels") or {}):
             raise EngineError(
-                f"{verb} {answer['Name'].lstrip('/')}: not ours, it has none of our labels"
+                f"{verb} {answer['Name'].lstrip('/')}: not ours, it has no label {config.OUR_LABEL}"
             )
 
     def _user(self, image_id: str) -> config.User:

@@ -19,8 +19,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import E
 Json = Mapping[str, Any]
 """An answer of the engine, as decoded from JSON."""
 
-OUR_PREFIX = "immutable.cutover."
-"""Labels of what belongs to this collection begin with this."""
+OUR_LABEL = "immutable.cutover.app"
+"""Every container this collection starts carries it. Others of our labels say nothing: an image's labels show on
+every container of it, whoever started that."""
 
 SECRETS_MOUNT = "/run/secrets/"
 TMPFS_OPTIONS = "rw,noexec,nosuid,nodev,size=64m"
@@ -166,8 +167,8 @@ def fixed_addresses(answer: Json, network: str) -> set[str]:
 
 
 def is_ours(labels: Mapping[str, str]) -> bool:
-    """Whether these labels say that something belongs to this collection."""
-    return any(label.startswith(OUR_PREFIX) for label in labels)
+    """Whether a container with these labels was started by this collection."""
+    return OUR_LABEL in labels
 
 
 def _own_name(names: Sequence[str]) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
+
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
