@@ -158,3 +158,7 @@ class LoadBalancer(abc.ABC):
     @abc.abstractmethod
     def persist(self) -> bool:
         """Make the current targets survive a restart of the balancer; return whether bytes changed."""
+
+    @abc.abstractmethod
+    def persisted(self) -> bool:
+        """Whether persist() would change nothing; writes nothing itself."""

@@ -240,6 +240,13 @@ class HaproxyLoadBalancer(LoadBalancer):
             return False
         return self._config.update(self._in_step)
 
+    def persisted(self) -> bool:
+        """Whether the managed part is in step now; true when there is no file to keep in step."""
+        if self._config is None:
+            return True
+        text = self._config.read()
+        return self._in_step(text) == text
+
     def _in_step(self, text: str) -> str:
         """Called under the file's lock, so that nothing older than the last writer saw is written."""
         try:

@@ -183,10 +183,18 @@ class MemoryLoadBalancer(LoadBalancer):
     def persist(self) -> bool:
         """Remember the targets for restart()."""
         with self._called("persist"):
-            kept = tuple(_restored(entry.target) for entry in self._entries.values())
+            kept = self._kept()
             changed = kept != self._persisted
             self._persisted = kept
             return changed
+
+    def persisted(self) -> bool:
+        """Compare what persist() would remember with what it remembers."""
+        with self._called("persisted"):
+            return self._kept() == self._persisted
+
+    def _kept(self) -> tuple[Target, ...]:
+        return tuple(_restored(entry.target) for entry in self._entries.values())
 
     def _work(self, name: str) -> InFlight:
         entry = self._entries.get(name)

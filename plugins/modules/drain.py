@@ -1,0 +1,123 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Draining."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: drain
+short_description: Drain targets and wait until they have nothing left in flight
+version_added: 0.1.0
+description:
+  - Gives the targets nothing new at every backend given, sees each load balancer confirm it, and waits until nothing
+    is in flight and
+    nothing is queued for them in three looks in a row, over all processes of the load balancer.
+  - When the time is over it fails and names who is still busy with how many requests. The targets stay draining;
+    nothing is cut.
+  - A target that somebody makes active again while it is waited for is a failure, since its zero would mean nothing.
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+  - immutable.cutover._load_balancer
+  - immutable.cutover._wait
+options:
+  names:
+    description: Names of the targets; each must exist at every backend.
+    type: list
+    elements: str
+    required: true
+  allow_last_target:
+    description: Whether the last target that serves may be drained.
+    type: bool
+    default: false
+seealso:
+  - module: immutable.cutover.lb_target
+"""
+
+EXAMPLES = r"""
+- name: Let one replica finish its work before maintenance
+  immutable.cutover.drain:
+    load_balancers:
+      - socket: /run/immutable-cutover/lb/admin.sock
+        master_socket: /run/immutable-cutover/lb/master.sock
+        backend: shop
+        config: /etc/immutable-cutover/lb/haproxy.cfg
+        container: lb
+    names: [shop-web-1]
+    wait:
+      timeout: 300
+"""
+
+RETURN = r"""
+before:
+  description: For each backend, in the order given, the targets with their intent.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    load_balancer:
+      description: The load balancer and its backend.
+      type: str
+    targets:
+      description: Name, address, port, state and weight of each target.
+      type: list
+      elements: dict
+after:
+  description: The same, afterwards; in check mode as it would be.
+  returned: success
+  type: list
+  elements: dict
+actions:
+  description: What was done, for a person to read.
+  returned: success
+  type: list
+  elements: str
+drained:
+  description: How each target became idle; empty in check mode, which does not wait.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    load_balancer:
+      description: The load balancer and its backend.
+      type: str
+    name:
+      description: The target.
+      type: str
+    seconds:
+      description: Seconds until it was idle.
+      type: float
+    peak:
+      description: The most requests that were seen in flight meanwhile.
+      type: int
+busy:
+  description: What each target still had in flight, by name.
+  returned: when the time was over
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.lb_front import (
+    DRAIN_SPEC,
+    drain_targets,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=DRAIN_SPEC, supports_check_mode=True)
+    try:
+        result = drain_targets(module.params, SystemClock(), check=module.check_mode)
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
