@@ -13,15 +13,12 @@ class Clock(Protocol):
 
     def monotonic(self) -> float:
         """Return seconds that never go backwards, for measuring and deadlines."""
-        ...
 
     def now(self) -> float:
         """Return seconds since the epoch, for records that a person or another host reads."""
-        ...
 
     def sleep(self, seconds: float) -> None:
         """Wait that many seconds."""
-        ...
 
 
 class SystemClock:
