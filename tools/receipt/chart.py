@@ -16,6 +16,7 @@ ROW = 26
 BAR = 14
 RATE_HEIGHT = 150
 MAX_COLUMNS = 120
+MAX_NAME = 28
 TICK_STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 
 
@@ -115,6 +116,11 @@ def _phases(replica: Mapping[str, Any], end: float) -> list[tuple[str, float, fl
     return [(name, at, to) for (name, at), to in zip(known, ends, strict=True) if to > at]
 
 
+def _short(name: str) -> str:
+    """The end of a long name, which tells replicas apart."""
+    return name if len(name) <= MAX_NAME else "\u2026" + name[1 - MAX_NAME :]
+
+
 def _relative(replica: Mapping[str, Any], origin: float) -> dict[str, Any]:
     """The replica with times in seconds since `origin`."""
     times = {key: value - origin for key, value in replica.items() if isinstance(value, float)}
@@ -172,7 +178,7 @@ def timeline(part: Mapping[str, Any], styles: Mapping[str, str]) -> Timeline:
         y = top + index * ROW
         own = _row(replica, y, scale, styles)
         bars += own
-        names.append(Label(LEFT - 12, y + BAR - 2.5, replica["name"]))
+        names.append(Label(LEFT - 12, y + BAR - 2.5, _short(replica["name"])))
         drain = part["drain_seconds"].get(replica["name"])
         if drain is not None and own:
             edge = own[-1].x + own[-1].width + 7
