@@ -12,9 +12,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble 
     assemble,
     load_base,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
-    EngineImages,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
     FileInput,
     scan_files,
@@ -41,6 +38,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     write_host_record,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store, fetch
+
+if t.TYPE_CHECKING:
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
+        EngineImages,
+    )
 
 
 @dataclass(frozen=True)

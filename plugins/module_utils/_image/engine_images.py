@@ -24,8 +24,8 @@ except ImportError as error:
 else:
     DOCKER_ERROR = None
 
-DEFAULT_HOST = "unix:///var/run/docker.sock"
-_TIMEOUT = 300
+# Reading an archive of some hundred megabytes takes an engine on a busy disk this long at most.
+_LOAD_TIMEOUT = 300
 
 
 @contextlib.contextmanager
@@ -39,15 +39,17 @@ def _engine_errors(what: str) -> t.Iterator[None]:
 class EngineImages:
     """What a bake needs of an engine."""
 
-    def __init__(self, docker_host: str) -> None:
+    def __init__(self, host: str, timeout: int = 60) -> None:
         if DOCKER_ERROR is not None:
             raise EngineError(
                 "loading images needs the Docker SDK for Python: install docker",
                 cause=str(DOCKER_ERROR),
             )
-        self.host = docker_host
-        with _engine_errors(f"cannot reach the container engine at {docker_host}"):
-            self.client = docker.APIClient(docker_host, version="auto", timeout=_TIMEOUT)
+        self.host = host
+        with _engine_errors(f"cannot reach the container engine at {host}"):
+            self.client = docker.APIClient(
+                host, version="auto", timeout=max(timeout, _LOAD_TIMEOUT)
+            )
 
     def inspect(self, image: str) -> dict[str, t.Any] | None:
         """Return what the engine knows about an image by ID or tag; None if it has none."""

@@ -25,7 +25,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
 )
 
 RECORD_SCHEMA = 1
-DEFAULT_STATE_DIR = "/var/lib/immutable-cutover"
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"

@@ -1,0 +1,184 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the image modules share: options in, plain results out; private, no stability promised."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import (
+    DEFAULT_HOST,
+    ENGINE_SPEC,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import (
+    Bake,
+    BakeInputs,
+    BakeOptions,
+    BakeResult,
+    read_inputs,
+    refuse_duplicates,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.locker import (
+    LockOptions,
+    LockResult,
+    lock_recipe,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
+from ansible_collections.immutable.cutover.plugins.module_utils._image.output import DEFAULT_OUTPUT
+from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    read_host_records,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import DEFAULT_STORE
+from ansible_collections.immutable.cutover.plugins.module_utils._state import DEFAULT_STATE_DIR
+
+if t.TYPE_CHECKING:
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
+        EngineImages,
+    )
+
+Params = t.Mapping[str, t.Any]
+
+_RECIPES: dict[str, t.Any] = {
+    "recipes": {"type": "list", "elements": "path", "required": True},
+    "output": {"type": "path", "default": DEFAULT_OUTPUT},
+    "concurrency": {"type": "int", "default": 2},
+}
+_ENGINE: dict[str, t.Any] = {
+    "engine": {"type": "dict", "options": ENGINE_SPEC, "default": {}},
+    "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
+}
+LOCK_SPEC: dict[str, t.Any] = {
+    **_RECIPES,
+    "upgrade": {"type": "bool", "default": False},
+    "epoch": {"type": "int"},
+    "arch": {"type": "str", "choices": ["amd64", "arm64"]},
+}
+IMAGE_SPEC: dict[str, t.Any] = {
+    **_RECIPES,
+    **_ENGINE,
+    "store": {"type": "path", "default": DEFAULT_STORE},
+    "load": {"type": "bool", "default": True},
+    "archive": {"type": "bool", "default": False},
+}
+INFO_SPEC: dict[str, t.Any] = {**_ENGINE, "name": {"type": "str", "default": ""}}
+
+
+def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
+    """Lock every recipe; return what changed."""
+    epoch = params["epoch"]
+    if epoch is not None and not 0 <= epoch < 1 << 33:
+        raise InvalidInput("epoch", epoch, "must be seconds since 1970, 0-8589934591")
+    options = LockOptions(
+        output=params["output"],
+        arch=params["arch"] or "",
+        epoch=epoch,
+        upgrade=params["upgrade"],
+    )
+    recipes = _recipes(params)
+
+    def lock(path: str) -> LockResult:
+        return lock_recipe(path, options, run_tool, write=not check)
+
+    results = for_each(recipes, lock, params["concurrency"])
+    before = {result.path: result.before for result in results}
+    after = {result.path: result.after for result in results}
+    return {
+        "changed": before != after,
+        "locks": [
+            {"recipe": path, "path": result.path, "changed": result.changed}
+            for path, result in zip(recipes, results, strict=True)
+        ],
+        "before": before,
+        "after": after,
+        "actions": [action for result in results for action in result.actions],
+        "diff": [
+            {
+                "before_header": result.path,
+                "after_header": result.path,
+                "before": result.before,
+                "after": result.after,
+            }
+            for result in results
+            if result.changed
+        ],
+    }
+
+
+def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
+    """Bake every recipe that needs it; nothing is changed before all of them are valid."""
+    options = BakeOptions(
+        store=params["store"],
+        output=params["output"],
+        state_dir=params["state_dir"],
+        archive=params["archive"],
+        check=check,
+    )
+    workers = params["concurrency"]
+    inputs = for_each(_recipes(params), read_inputs, workers)
+    refuse_duplicates(inputs)
+
+    def bake(item: BakeInputs) -> BakeResult:
+        engine = _engine(params) if params["load"] else None
+        return Bake(item, options, engine, run_tool).ensure()
+
+    results = for_each(inputs, bake, workers)
+    before = {result.recipe.tag: dict(result.before) for result in results}
+    after = {result.recipe.tag: dict(result.after) for result in results}
+    return {
+        "changed": any(result.changed for result in results),
+        "images": [_image(result) for result in results],
+        "before": before,
+        "after": after,
+        "actions": [action for result in results for action in result.actions],
+        "diff": {"before": before, "after": after},
+    }
+
+
+def _image(result: BakeResult) -> dict[str, t.Any]:
+    record = result.record
+    return {
+        "recipe": result.recipe.path,
+        "changed": result.changed,
+        "name": result.recipe.name,
+        "version": result.recipe.version,
+        "recipe_hash": result.recipe_hash,
+        "reference": record.reference if record else "",
+        "manifest_digest": record.manifest_digest if record else "",
+        "image_id": record.image_id if record else "",
+        "record": record.to_mapping() if record else {},
+    }
+
+
+def list_images(params: Params) -> dict[str, t.Any]:
+    """List images and records, of one repository or all."""
+    wanted = params["name"]
+    records, unreadable = read_host_records(params["state_dir"])
+    images = _engine(params).list_ours()
+    return {
+        "changed": False,
+        "images": [image for image in images if wanted in ("", image["name"])],
+        "records": [r.to_mapping() for r in records if wanted in ("", r.name)],
+        "unreadable": unreadable,
+    }
+
+
+def _engine(params: Params) -> EngineImages:
+    # Importing the SDK takes 0.2 s, and what never connects must not pay for it.
+    from ansible_collections.immutable.cutover.plugins.module_utils._image import engine_images
+
+    options = params["engine"] or {}
+    return engine_images.EngineImages(
+        options.get("host") or DEFAULT_HOST, options.get("timeout") or 60
+    )
+
+
+def _recipes(params: Params) -> list[str]:
+    recipes = [os.path.abspath(os.path.expanduser(path)) for path in params["recipes"]]
+    if not recipes:
+        raise InvalidInput("recipes", recipes, "must name at least one recipe")
+    if len(set(recipes)) != len(recipes):
+        raise InvalidInput("recipes", recipes, "must not name a recipe twice")
+    return recipes

@@ -1,0 +1,146 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The fetch and bake phases."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image
+short_description: Bake images from locked recipes, once
+version_added: 0.1.0
+description:
+  - Makes sure that the image of each recipe exists. An image that was baked from the same inputs is left as it is,
+    within
+    milliseconds. The same version with other inputs is a failure, because a version never changes.
+  - First brings every locked input into O(store) and checks its hash, then bakes without a network. Recipes of the
+    kind C(base) are
+    bootstrapped by C(mmdebstrap) from the locked packages, recipes of the kind C(app) are assembled on their base
+    without a daemon.
+  - Both digests, the manifest's and the image ID, depend on nothing but the locked inputs.
+  - Needs root for recipes of the kind C(base). Needs the Docker SDK for Python if O(load=true).
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+  - immutable.cutover._engine
+  - immutable.cutover._image
+options:
+  store:
+    description: Folder with the fetched inputs, each named by its sha256.
+    type: path
+    default: ~/.cache/immutable-cutover/store
+  load:
+    description:
+      - Whether the images are loaded into the engine O(engine), and noted in O(state_dir) so that a release can name
+        them by either digest. Only layers that the engine lacks are sent.
+    type: bool
+    default: true
+  archive:
+    description: Whether O(output) also gets a file for each image that C(docker load) reads.
+    type: bool
+    default: false
+  state_dir:
+    description: Folder on the host with the records of loaded images, mode 0700.
+    type: path
+    default: /var/lib/immutable-cutover
+seealso:
+  - module: immutable.cutover.image_lock
+  - module: immutable.cutover.image_info
+"""
+
+EXAMPLES = r"""
+- name: Bake the base and HAProxy, and load them
+  immutable.cutover.image:
+    recipes:
+      - recipes/base/bake.yml
+      - recipes/haproxy/bake.yml
+  register: baked
+
+- name: Show what a spec names
+  ansible.builtin.debug:
+    msg: "{{ baked.images | map(attribute='reference') }}"
+
+- name: Bake an app into a file for a host without a registry
+  immutable.cutover.image:
+    recipes: [shop/bake.yml]
+    load: false
+    archive: true
+"""
+
+RETURN = r"""
+images:
+  description: One entry for each recipe, in the order given.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    recipe:
+      description: The recipe file.
+      type: str
+    changed:
+      description: Whether there was anything to do for this image.
+      type: bool
+    name:
+      description: The repository.
+      type: str
+    version:
+      description: The version, also the tag.
+      type: str
+    recipe_hash:
+      description: The hash of all inputs, also a label of the image.
+      type: str
+    reference:
+      description: What a spec names, V(name@sha256:...) with the manifest digest. Empty in check mode if the image
+        was not baked yet.
+      type: str
+    manifest_digest:
+      description: The digest of the manifest. Empty in check mode if the image was not baked yet.
+      type: str
+    image_id:
+      description: The digest of the configuration, what an engine calls the image. Empty in check mode if it was not
+        baked yet.
+      type: str
+    record:
+      description:
+        - The whole bake record, with C(layers), C(size) in bytes, C(base), C(epoch), C(arch), C(layout) and
+          C(archive).
+        - Empty in check mode if the image was not baked yet.
+      type: dict
+before:
+  description: Whether each image was baked and loaded before, by tag.
+  returned: success
+  type: dict
+after:
+  description: The same afterwards.
+  returned: success
+  type: dict
+actions:
+  description: What was done, for a person to read.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
+    IMAGE_SPEC,
+    bake_images,
+)
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=IMAGE_SPEC, supports_check_mode=True)
+    try:
+        result = bake_images(module.params, check=module.check_mode)
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
