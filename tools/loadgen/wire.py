@@ -147,7 +147,7 @@ class ResponseParser:
         if line is None:
             return False
         try:
-            self._left = int(line.split(b";")[0], 16)
+            self._left = int(line.partition(b";")[0], 16)
         except ValueError:
             raise Malformed(f"chunk size {line[:20]!r}") from None
         self._state = _State.CHUNK_DATA if self._left else _State.TRAILER

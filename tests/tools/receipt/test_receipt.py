@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-import jsonschema  # type: ignore[import-untyped]
+import jsonschema
 import pytest
 
 from tools.loadgen import stats
@@ -237,10 +237,11 @@ def test_bars_do_not_overlap_and_stay_inside(tmp_path: Path) -> None:
     drawn = timeline(part, version_styles([part]))
     for one, two in zip(drawn.bars, drawn.bars[1:], strict=False):
         assert one.y != two.y or one.x + one.width <= two.x + 1.01
-    assert all(232 <= bar.x <= bar.x + bar.width <= 937 for bar in [*drawn.bars, *drawn.columns])
-    heights = {bar.x: 0.0 for bar in drawn.columns}
-    for bar in drawn.columns:
-        heights[bar.x] += bar.height
+    for piece in [*drawn.bars, *drawn.columns]:
+        assert 232 <= piece.x <= piece.x + piece.width <= 937, piece
+    heights = {piece.x: 0.0 for piece in drawn.columns}
+    for piece in drawn.columns:
+        heights[piece.x] += piece.height
     assert max(heights.values()) <= 150.1
 
 
