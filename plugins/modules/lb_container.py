@@ -1,0 +1,148 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""HAProxy in a container."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lb_container
+short_description: Run HAProxy in a container
+version_added: 0.1.0
+description:
+  - Writes C(haproxy.cfg), runs HAProxy on it in a hardened container, and reloads it when the file changed. The role
+    P(immutable.cutover.load_balancer#role) renders the file and uses this module.
+  - The parts of the file between the marker lines of M(immutable.cutover.lb_target) are taken over from the file as
+    it is, and
+    before a reload brought in step with what runs, so that no target is lost.
+  - The container is made anew only when image, network, published ports, directories or user differ. A change of the
+    file is a
+    reload, in which no request is lost.
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+options:
+  name:
+    description: Name of the container.
+    type: str
+    required: true
+  state:
+    description: Whether it shall run. V(absent) leaves the directories.
+    type: str
+    choices: [present, absent]
+    default: present
+  image:
+    description: The image, by digest or ID. It must be on the host and have C(/usr/sbin/haproxy), 2.5 or newer.
+    type: str
+    default: ''
+  config:
+    description: Text of C(haproxy.cfg), with empty managed parts. It is validated by the image before it is used.
+    type: str
+    default: ''
+  config_dir:
+    description: Directory on the host with C(haproxy.cfg), mounted read-only at C(/etc/haproxy/cfg). It must exist.
+    type: path
+    required: true
+  socket_dir:
+    description:
+      - Directory on the host for the sockets, mounted at C(/run/haproxy). It must exist and belong to O(user).
+      - The file must put its stats socket at C(/run/haproxy/admin.sock); the master's is C(master.sock).
+    type: path
+    required: true
+  network:
+    description: Network of the container, made with room for fixed addresses when it is not there.
+    type: str
+    default: cutover
+  publish:
+    description:
+      - Ports of the container that are published on the host under the same number, as V(ADDRESS:PORT). Each port once.
+    type: list
+    elements: str
+    default: []
+  user:
+    description: Numeric user that HAProxy runs as.
+    type: int
+    default: 10002
+  group:
+    description: Numeric group that HAProxy runs as, and that may use its sockets.
+    type: int
+    default: 10002
+  engine:
+    description: The container engine on the host.
+    type: dict
+    default: {}
+    suboptions:
+      driver:
+        description: What kind of engine it is.
+        type: str
+        choices: [docker]
+        default: docker
+      host:
+        description: Its unix socket.
+        type: str
+        default: unix:///var/run/docker.sock
+      timeout:
+        description: Seconds that one call may take.
+        type: int
+        default: 60
+  timeout:
+    description: Seconds until a started or reloaded HAProxy must answer on its socket.
+    type: int
+    default: 30
+seealso:
+  - module: immutable.cutover.lb_target
+"""
+
+EXAMPLES = r"""
+- name: Run the load balancer
+  immutable.cutover.lb_container:
+    name: lb
+    image: "{{ load_balancer_image }}"
+    config: "{{ lookup('ansible.builtin.template', 'haproxy.cfg.j2') }}"
+    config_dir: /etc/immutable-cutover/lb
+    socket_dir: /run/immutable-cutover/lb
+    publish: ["127.0.0.1:8080"]
+"""
+
+RETURN = r"""
+before:
+  description: C(container) (name, image, state, published) and C(config), the text of the file; C(container) may be
+    null.
+  returned: success
+  type: dict
+after:
+  description: The same, afterwards.
+  returned: success
+  type: dict
+actions:
+  description: What was done, for a person to read.
+  returned: success
+  type: list
+  elements: str
+  sample: ["write /etc/immutable-cutover/lb/haproxy.cfg", "reload container lb"]
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.lb_container import (
+    LB_CONTAINER_SPEC,
+    ensure_container,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(argument_spec=LB_CONTAINER_SPEC, supports_check_mode=True)
+    try:
+        result = ensure_container(module.params, SystemClock(), check=module.check_mode)
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()
