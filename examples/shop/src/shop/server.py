@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from logging import Logger
 from types import FrameType
 
@@ -29,12 +30,12 @@ class Server(uvicorn.Server):
         self._drain: asyncio.Task[None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def startup(self, sockets: list[object] | None = None) -> None:
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         faults = self._app.config.faults
         if faults.exit_after is not None:
             self._loop.call_later(faults.exit_after, os._exit, 3)
-        await super().startup(sockets)  # type: ignore[arg-type]
+        await super().startup(sockets)
         self._app.log.info("listening", extra={"fields": {"port": self._app.config.port}})
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
