@@ -112,16 +112,15 @@ class DockerEngine(Engine):
             raise EngineError(f"start {spec.name}: it has no label {config.OUR_LABEL}")
         user = self._user(spec.image_id)
         refused: set[str] = set()
-        while True:
+        for attempt in range(1, _ATTEMPTS + 1):
             with self._address(spec, refused) as address:
                 try:
                     return self._start(spec, user, address)
                 except EngineError as error:
-                    if error.details.get("kind") != "address_in_use" or not address:
+                    if error.details.get("kind") != "address_in_use" or not address or attempt == _ATTEMPTS:
                         raise
                     refused.add(address)
-                    if len(refused) >= _ATTEMPTS:
-                        raise
+        raise AssertionError("the last attempt returns or raises")
 
     def stop(self, container_id: str, signal: str, grace_period: int) -> int:
         """Stop by ID and return the exit code; 137 means that it had to be killed."""
