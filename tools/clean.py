@@ -28,10 +28,18 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 PREFIX = "immutable.cutover."
-STATE = (Path("/var/lib/immutable-cutover"),)
+STATE = tuple(Path(parent) / "immutable-cutover" for parent in ("/etc", "/run", "/var/lib"))
 PID_FILE = Path("/var/lib/immutable-cutover/engine/dockerd.pid")
 # .venv is last: this may be running from it.
-LOCAL = ("build", "tests/output", "changelogs/.plugin-cache.yaml", ".ansible", ".cache", ".venv")
+LOCAL = (
+    "build",
+    "tests/output",
+    "changelogs/.plugin-cache.yaml",
+    ".hypothesis",
+    ".ansible",
+    ".cache",
+    ".venv",
+)
 PROTECTED = (".git", ".venv")
 
 

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""Lists that nothing else would keep in step with the tree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULES = {path.stem for path in (ROOT / "plugins" / "modules").glob("[!_]*.py")}
+
+
+def test_the_action_group_all_names_every_module() -> None:
+    groups = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text())["action_groups"]
+    assert groups["all"] == sorted(MODULES)
+    assert set(groups["cutover"]) <= MODULES
+
+
+def test_locks_carry_hashes_and_no_registry() -> None:
+    for lock in sorted((ROOT / "requirements").glob("*.txt")):
+        text = lock.read_text()
+        assert "://" not in text, lock
+        assert "--index-url" not in text, lock
+        pinned = re.findall(r"^[a-z0-9].*$", text, re.MULTILINE)
+        assert pinned, lock
+        for line in pinned:
+            assert re.fullmatch(r"[a-z0-9.\[\]-]+==\S+ \\", line), f"{lock}: {line}"
+
+
+def test_every_dependency_asked_for_is_locked() -> None:
+    for source in sorted((ROOT / "requirements").glob("*.in")):
+        locked = source.with_suffix(".txt").read_text()
+        for line in source.read_text().splitlines():
+            name = re.match(r"[A-Za-z0-9-]+", line)
+            if name is not None and not line.startswith("-"):
+                assert f"\n{name.group(0).lower()}==" in locked, f"{source}: {line}"
+
+
+def test_the_built_collection_leaves_no_development_file_unlisted() -> None:
+    shipped = {
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "LICENSE",
+        "README.md",
+        "changelogs",
+        "docs",
+        "examples",
+        "galaxy.yml",
+    }
+    shipped |= {"meta", "playbooks", "plugins", "roles"}
+    ignored = set(yaml.safe_load((ROOT / "galaxy.yml").read_text())["build_ignore"])
+    found = {path.name for path in ROOT.iterdir()} - {".git"}
+    assert found <= shipped | ignored
