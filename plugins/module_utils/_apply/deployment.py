@@ -23,11 +23,17 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor 
     Run,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
+    readiness_probe,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     ReleaseRecord,
     Releases,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import (
+    Clock,
+    SystemClock,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine, Image
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
@@ -80,7 +86,8 @@ class Deployment:
         self._state_dir = state_dir
         self.epoch = 0
         wanted = parse_spec(value)
-        self.site = Site(engine, connect_all(wanted, clock), state_dir, clock)
+        # The drivers get the plain clock: a change they have begun is always finished and confirmed.
+        self.site = Site(engine, connect_all(wanted, SystemClock()), state_dir, clock)
         engine.version()
         for balancers in self.site.balancers.values():
             for balancer in balancers:
@@ -170,6 +177,7 @@ class Deployment:
                 )
         cpus = os.cpu_count() or 1
         for process in self.release.spec.processes:
+            readiness_probe(process)
             if process.limits.cpus > cpus:
                 raise InvalidInput(
                     f"processes.{process.name}.resources.cpus",

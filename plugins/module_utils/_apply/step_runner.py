@@ -18,6 +18,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.context i
     Site,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
+    readiness_probe,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -33,7 +36,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Admin,
     InFlight,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._probe.http import HttpProbe
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import ProcessSpec
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
@@ -107,14 +109,11 @@ class StepRunner:
     def _ready(self, step: Step) -> Detail:
         process, container = self._process(step), self._running(step)
         readiness = process.readiness
-        probe = HttpProbe(
-            path=readiness.path, status=readiness.status, expect=readiness.expect, port=process.port
-        )
         try:
             replicas.await_replica_ready(
                 self._site.engine,
                 container.id,
-                probe,
+                readiness_probe(process),
                 successes=readiness.successes,
                 interval=readiness.interval,
                 timeout=self._timers.left(f"ready:{step.replica}", readiness.timeout),
