@@ -219,9 +219,11 @@ class Bake:
 
     def _recorded(self, record: BakeRecord) -> bool:
         try:
-            return read_record(host_record_path(self.options.state_dir, record.image_id)) == record
+            found = read_record(host_record_path(self.options.state_dir, record.image_id))
         except CutoverError:
             return False
+        # The same image may have been baked into another folder too.
+        return replace(found, layout=record.layout, archive=record.archive) == record
 
     def _state(self, record: BakeRecord | None) -> dict[str, t.Any]:
         loaded = bool(record and self.engine and self.engine.has(record.image_id))

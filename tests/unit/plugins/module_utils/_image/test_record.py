@@ -8,14 +8,15 @@ import os
 import pathlib
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
     StateError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image import record as subject
-from hypothesis import given
-from hypothesis import strategies as st
 
 ID = "sha256:" + "1" * 64
 MANIFEST = "sha256:" + "2" * 64
