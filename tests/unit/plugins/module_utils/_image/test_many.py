@@ -1,0 +1,53 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of working on several recipes."""
+
+from __future__ import annotations
+
+import threading
+import typing as t
+
+import pytest
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image import many as subject
+
+
+def test_results_are_in_the_order_of_the_input() -> None:
+    second_done = threading.Event()
+
+    def work(item: int) -> int:
+        if item == 1:
+            assert second_done.wait(5)
+        second_done.set()
+        return item * 10
+
+    assert subject.for_each([1, 2], work, 2) == [10, 20]
+
+
+def test_every_error_is_reported() -> None:
+    def work(item: int) -> int:
+        if item % 2:
+            raise CutoverError(f"bad {item}", item=item)
+        return item
+
+    with pytest.raises(CutoverError) as caught:
+        subject.for_each([1, 2, 3], work, 1)
+    assert caught.value.message == "bad 1\nbad 3"
+    errors = t.cast("list[dict[str, object]]", caught.value.details["errors"])
+    assert [error["item"] for error in errors] == [1, 3]
+
+
+def test_one_error_stays_itself() -> None:
+    def work(item: int) -> int:
+        raise CutoverError("bad", item=item)
+
+    with pytest.raises(CutoverError) as caught:
+        subject.for_each([7], work, 1)
+    assert (caught.value.message, caught.value.details) == ("bad", {"item": 7})
+
+
+@pytest.mark.parametrize("workers", [0, -1, 17])
+def test_concurrency_has_bounds(workers: int) -> None:
+    with pytest.raises(CutoverError, match="concurrency: must be an integer 1-16"):
+        subject.for_each([1], lambda item: item, workers)
