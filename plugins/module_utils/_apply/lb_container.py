@@ -190,6 +190,8 @@ class HaproxyHost:
         if before["State"]["Running"]:
             self._persist()
         self._docker.remove(before)
+        # Another HAProxy may not accept what this one did.
+        self._path.with_name(f".{self._path.name}{file.VALID}").unlink(missing_ok=True)
         self._start(image_id, text)
 
     def _restart(self, before: Mapping[str, Any], text: str) -> None:

@@ -150,7 +150,7 @@ class LoadBalancerContainer:
         made = self._client.create_container(
             image_id,
             entrypoint=_BINARY,
-            command=["-c", "-q", "-f", inside],
+            command=["-c", "-f", inside],
             user=self._spec.user,
             labels={wanted.ROLE_LABEL: "load_balancer_check"},
             host_config=self._host_config("none"),

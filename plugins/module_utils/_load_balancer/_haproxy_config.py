@@ -31,6 +31,11 @@ _SECTIONS = frozenset(
     }
     | {"cache", "program", "ring", "http-errors", "fcgi-app", "log-forward"}
 )
+# A line as server_line() writes it; any other line keeps its text and so gets a shape of its own.
+_LINE = re.compile(
+    r"server [A-Za-z0-9][A-Za-z0-9_.-]{0,62} (?:\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]):\d{1,5}"
+    r"((?: check inter [a-z0-9 ]+?)?) weight \d{1,3}((?: disabled)?)"
+)
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,15 @@ def without_managed(text: str) -> str:
     """Return what of the file needs a reload when it changes: all but the managed lines."""
     for backend in managed_backends(text):
         text = replace_managed(text, backend, ())
+    return text
+
+
+def shape(text: str) -> str:
+    """Return the file with each managed line reduced to its kind, which decides if it is valid."""
+    for backend in managed_backends(text):
+        lines = managed_lines(text, backend)
+        kinds = {_LINE.sub(r"server NAME ADDRESS\1 weight N\2", line) for line in lines}
+        text = replace_managed(text, backend, sorted(kinds))
     return text
 
 

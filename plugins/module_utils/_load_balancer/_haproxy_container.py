@@ -64,7 +64,7 @@ class ContainerValidator:
                     Kind.INVALID_CONFIG,
                     f"container {self._container} does not mount the directory {draft.parent}",
                 )
-            command = ["haproxy", "-c", "-q", "-f", inside]
+            command = ["haproxy", "-c", "-f", inside]
             process = api.exec_create(self._container, command)["Id"]
             answer = api.exec_start(process)
             code = api.exec_inspect(process)["ExitCode"]

@@ -10,6 +10,9 @@ from typing import Any
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
+    _haproxy_config as config_text,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
     _haproxy_file as file,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
@@ -49,8 +52,13 @@ def connect(options: Mapping[str, Any], clock: Clock) -> LoadBalancer:
         checked_name("load_balancer.backend", options.get("backend")),
         clock,
         master=runtime.RuntimeSocket(master, clock, option="master_socket") if master else None,
-        config=file.ConfigFile(config, clock, _validator(options)) if config else None,
+        config=_config_file(config, options, clock) if config else None,
     )
+
+
+def _config_file(path: str, options: Mapping[str, Any], clock: Clock) -> file.ConfigFile:
+    shape = None if options.get("validate") is False else config_text.shape
+    return file.ConfigFile(path, clock, _validator(options), shape=shape)
 
 
 def _validator(options: Mapping[str, Any]) -> file.Validator:

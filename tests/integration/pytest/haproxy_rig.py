@@ -112,6 +112,7 @@ class Haproxy:
         self.config = directory / "haproxy.cfg"
         self.socket = directory / "admin.sock"
         self.master = directory / "master.sock"
+        self.headers: dict[str, str] = {}
         self.config.write_text(
             CONFIG.format(dir=directory, port=self.port)
             + BACKEND.format(name="shop", balance=balance, more=more)
@@ -172,7 +173,7 @@ class Haproxy:
         """Send one request through it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
-            connection.request("GET", path)
+            connection.request("GET", path, headers=self.headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode()
         finally:

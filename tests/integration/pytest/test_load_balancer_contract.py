@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import targets
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -31,7 +32,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (
     MemoryLoadBalancer,
 )
-
 from tests.integration.pytest.haproxy_rig import App, Haproxy, eventually, free_port
 
 CLOCK = SystemClock()
