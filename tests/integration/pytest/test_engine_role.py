@@ -97,6 +97,10 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OwnEngine]:
             client.containers.prune()
             client.networks.prune()  # a bridge outlives its engine
         assert clean.stop_engine(pid)
+    for line in Path("/proc/self/mounts").read_text(encoding="utf-8").splitlines():
+        mount_point = line.split()[1]
+        if mount_point.startswith(f"{engine.folder}/"):  # a namespace it held on to
+            subprocess.run(["umount", mount_point], check=True)
 
 
 @pytest.fixture(scope="module")
