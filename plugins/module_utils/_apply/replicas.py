@@ -63,14 +63,23 @@ def start_replica(engine: Engine, spec: ContainerSpec, clock: Clock | None = Non
             found = _settled(engine, spec.name, clock or SystemClock())
             if found is None:
                 raise
-    _refuse_foreign(found, spec)
-    if found.running:
-        _refuse_different(found, spec)
+    if already_runs(found, spec):
         return found
     if found.state == "restarting":
         engine.stop(found.id, spec.stop_signal, 0)
     engine.remove(found.id)
     return engine.start(spec)
+
+
+def already_runs(found: Container, spec: ContainerSpec) -> bool:
+    """Whether the container that has the name is the one wanted; False: a left-over that may be removed.
+
+    Raises when it is not ours, or runs as something else.
+    """
+    refuse_foreign(found, spec.labels)
+    if found.running:
+        _refuse_different(found, spec)
+    return found.running
 
 
 def await_replica_ready(
@@ -186,13 +195,14 @@ def _settled(engine: Engine, name: str, clock: Clock) -> Container | None:
         clock.sleep(_LOOK)
 
 
-def _refuse_foreign(found: Container, spec: ContainerSpec) -> None:
-    identity = {key: spec.labels.get(key) for key in (names.APP, names.PROCESS)}
+def refuse_foreign(found: Container, labels: Mapping[str, str]) -> None:
+    """Raise unless a container is of the app and process that these labels name."""
+    identity = {key: labels.get(key) for key in (names.APP, names.PROCESS)}
     if names.APP not in found.labels or identity != {
         key: found.labels.get(key) for key in identity
     }:
         raise CutoverError(
-            f"{spec.name}: a container of this name exists that is not a replica of this app; it is not touched",
+            f"{found.name}: a container of this name exists that is not a replica of this app; it is not touched",
             container=found.id[:12],
         )
 

@@ -1,0 +1,17 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options of C(_load_balancer) where they need not be given; private, no stability promised."""
+
+from __future__ import annotations
+
+from ansible_collections.immutable.cutover.plugins.doc_fragments._load_balancer import (
+    ModuleDocFragment as Required,
+)
+
+
+class ModuleDocFragment:
+    """The same suboptions; the list itself may be left out."""
+
+    DOCUMENTATION = Required.DOCUMENTATION.replace(
+        "\n    required: true\n", "\n    default: []\n", 1
+    )
