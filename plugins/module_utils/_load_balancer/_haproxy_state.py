@@ -122,12 +122,12 @@ class Processes:
 
 def parse_servers(answer: str) -> tuple[Server, ...]:
     """Read C(show servers state B;show stat B 4 -1): the intent of one, the load of the other."""
-    states, _sep, stat = answer.partition(_STAT_HEADER)
+    states, found, stat = answer.partition(_STAT_HEADER)
     loads = parse_load(_STAT_HEADER + stat)
     lines = [line.split() for line in states.splitlines() if line.strip()]
     header = next((line for line in lines if line[0] == "#"), None)
-    if header is None:
-        raise ValueError("no header line")
+    if header is None or not found:
+        raise ValueError("a header line is missing")
     rows = [
         dict(zip(header[1:], line, strict=True)) for line in lines if len(line) == len(header) - 1
     ]

@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""The role load_balancer on a real engine: idempotent, keeps targets, survives its own restart."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import targets
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
+    Admin,
+    LoadBalancer,
+)
+from tests.integration.pytest.haproxy_rig import eventually, free_port
+
+docker = pytest.importorskip("docker")
+CLOCK = SystemClock()
+ROOT = Path(__file__).resolve().parents[3]
+APP = """
+defaults
+    mode http
+    timeout client 10s
+    timeout server 10s
+    timeout connect 1s
+frontend app
+    bind :8080
+    http-request return status 200 content-type text/plain string {name}
+"""
+PLAY = [
+    {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "tasks": [
+            {
+                "name": "Run the load balancer",
+                "ansible.builtin.include_role": {"name": "immutable.cutover.load_balancer"},
+            }
+        ],
+    }
+]
+
+
+@pytest.fixture(scope="session")
+def image() -> Iterator[str]:
+    """An image with Debian's HAProxy, made from this distribution's packages."""
+    client = docker.from_env()
+    tag = "cutover-test/haproxy:2.6"
+    try:
+        yield str(client.images.get(tag).id)
+        return
+    except docker.errors.ImageNotFound:
+        pass
+    with tempfile.TemporaryDirectory() as directory:
+        tar = f"{directory}/root.tar"
+        command = [
+            "mmdebstrap",
+            "--quiet",
+            "--variant=minbase",
+            "--include=haproxy",
+            "bookworm",
+            tar,
+        ]
+        subprocess.run(command, check=True, timeout=300)
+        subprocess.run(["docker", "import", tar, tag], check=True, stdout=subprocess.DEVNULL)
+    yield str(client.images.get(tag).id)
+
+
+class Site:
+    """What the role makes, under names of its own."""
+
+    def __init__(self, directory: Path, image: str) -> None:
+        self.client = docker.from_env()
+        self.name = f"cutover-test-{secrets.token_hex(4)}"
+        self.dir = directory
+        self.image = image
+        self.port = free_port()
+        self.apps: list[Any] = []
+        self.variables: dict[str, Any] = {
+            "load_balancer_name": self.name,
+            "load_balancer_image": image,
+            "load_balancer_network": self.name,
+            "load_balancer_dir": str(directory / "cfg"),
+            "load_balancer_socket_dir": str(directory / "run"),
+            "load_balancer_backends": [{"name": "shop", "bind": f"127.0.0.1:{self.port}"}],
+        }
+
+    def play(self, *options: str, **variables: Any) -> dict[str, int]:
+        """Run the role and return the numbers of the recap."""
+        book = self.dir / "play.yml"
+        book.write_text(json.dumps(PLAY))
+        given = {**self.variables, **variables, "ansible_python_interpreter": sys.executable}
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "ansible.cli.playbook", "-i", "localhost,", "-c", "local"),
+                *("-e", json.dumps(given), str(book), *options),
+            ],
+            env={
+                **os.environ,
+                "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+                "ANSIBLE_HOME": str(self.dir / "home"),
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+                "ANSIBLE_FORCE_COLOR": "0",
+            },
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        recap = done.stdout.rpartition("localhost")[2]
+        numbers = dict(word.split("=") for word in recap.split() if "=" in word)
+        assert numbers, done.stdout + done.stderr
+        self.said = done.stdout
+        return {key: int(value) for key, value in numbers.items()}
+
+    def container(self) -> Any:
+        return self.client.containers.get(self.name)
+
+    def lb(self) -> LoadBalancer:
+        options = {
+            "socket": str(self.dir / "run" / "admin.sock"),
+            "master_socket": str(self.dir / "run" / "master.sock"),
+            "backend": "shop",
+            "config": str(self.dir / "cfg" / "haproxy.cfg"),
+            "container": self.name,
+        }
+        return factory.connect(options, CLOCK)
+
+    def app(self, name: str) -> str:
+        """Run a container that answers with its name; return its address."""
+        config = self.dir / f"{name}.cfg"
+        config.write_text(APP.format(name=name))
+        made = self.client.containers.run(
+            self.image,
+            ["/usr/sbin/haproxy", "-db", "-f", "/app.cfg"],
+            name=f"{self.name}-{name}",
+            network=self.name,
+            volumes={str(config): {"bind": "/app.cfg", "mode": "ro"}},
+            detach=True,
+        )
+        self.apps.append(made)
+        made.reload()
+        return str(made.attrs["NetworkSettings"]["Networks"][self.name]["IPAddress"])
+
+    def up(self, name: str) -> None:
+        lb = self.lb()
+        targets.register_standby(lb, name, self.app(name), 8080)
+        targets.await_healthy(lb, name, 10, CLOCK)
+        targets.activate(lb, name)
+
+    def get(self) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            return connection.getresponse().read().decode()
+        finally:
+            connection.close()
+
+    def serves(self) -> bool:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            return self.get() in ("one", "two", "four")
+        return False
+
+    def clean(self) -> None:
+        for app in self.apps:
+            app.remove(force=True)
+        for left in self.client.containers.list(all=True, filters={"name": self.name}):
+            left.remove(force=True)
+        for network in self.client.networks.list(names=[self.name]):
+            network.remove()
+        shutil.rmtree(self.dir / "cfg", ignore_errors=True)
+
+
+@pytest.fixture()
+def site(tmp_path: Path, image: str) -> Iterator[Site]:
+    for parent in (tmp_path, *tmp_path.parents):
+        if parent.stat().st_uid == os.geteuid() and str(parent) not in ("/", "/tmp"):
+            parent.chmod(0o755)
+    made = Site(tmp_path, image)
+    try:
+        yield made
+    finally:
+        made.clean()
+
+
+def test_the_role_makes_keeps_and_removes_a_load_balancer(site: Site) -> None:
+    predicted = site.play("--check", "--diff")
+    assert predicted["failed"] == 0 and predicted["changed"] >= 1
+    assert site.client.containers.list(all=True, filters={"name": site.name}) == []
+    assert site.play()["failed"] == 0
+    assert site.play()["changed"] == 0
+    container = site.container()
+    hardening = container.attrs["HostConfig"]
+    assert hardening["CapDrop"] == ["ALL"] and hardening["ReadonlyRootfs"] is True
+    assert container.attrs["Config"]["User"] == "10002:10002"
+    for name in ("admin.sock", "master.sock"):  # SE-24
+        found = (site.dir / "run" / name).stat()
+        assert stat.S_ISSOCK(found.st_mode)
+        assert stat.S_IMODE(found.st_mode) == 0o660 and found.st_gid == 10002
+    assert stat.S_IMODE((site.dir / "run").stat().st_mode) == 0o750
+    assert "stats socket /run/" in (site.dir / "cfg" / "haproxy.cfg").read_text()
+
+    # Targets survive a run of the role, a reload by it, and a restart of the container.
+    for name in ("one", "two", "three"):
+        site.up(name)
+    targets.start_drain(site.lb(), "three")
+    site.lb().persist()
+    text = (site.dir / "cfg" / "haproxy.cfg").read_text()
+    assert site.play()["changed"] == 0
+    assert (site.dir / "cfg" / "haproxy.cfg").read_text() == text
+    assert {site.get() for _ in range(8)} == {"one", "two"}
+
+    site.up("four")  # not persisted: the role's reload must keep it all the same
+    changed = site.play(load_balancer_max_connections=1500)
+    assert changed["changed"] == 1 and changed["failed"] == 0
+    assert site.container().id == container.id
+    admins = {target.name: target.admin for target in site.lb().targets()}
+    assert admins == {
+        "one": Admin.ACTIVE,
+        "two": Admin.ACTIVE,
+        "three": Admin.MAINTENANCE,
+        "four": Admin.ACTIVE,
+    }
+    assert site.play(load_balancer_max_connections=1500)["changed"] == 0
+
+    site.container().restart(timeout=3)
+    eventually(site.serves, 10)
+    after = {target.name: target.admin for target in site.lb().targets()}
+    assert after == admins
+    assert {site.get() for _ in range(12)} == {"one", "two", "four"}
+    assert site.lb().persisted()
+
+    assert site.play(load_balancer_state="absent")["failed"] == 0
+    assert site.play(load_balancer_state="absent")["changed"] == 0
+    assert not (site.dir / "cfg").exists()
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"load_balancer_image": ""}, "load_balancer_image and load_balancer_backends"),
+        ({"load_balancer_backends": []}, "load_balancer_image and load_balancer_backends"),
+        ({"load_balancer_backends": [{"name": "a b", "bind": "127.0.0.1:1"}]}, "must be given"),
+        ({"load_balancer_backends": [{"name": "a", "bind": "somewhere"}]}, "publish[0]"),
+        (
+            {
+                "load_balancer_backends": [
+                    {"name": "a", "bind": "127.0.0.1:1", "options": ["nonsense"]}
+                ]
+            },
+            "unknown keyword 'nonsense'",
+        ),
+    ],
+)
+def test_bad_variables_start_nothing(site: Site, variables: dict[str, Any], said: str) -> None:
+    assert site.play(**variables)["failed"] == 1
+    assert said in site.said
+    assert site.client.containers.list(all=True, filters={"name": site.name}) == []
+    assert not (site.dir / "cfg" / "haproxy.cfg").exists()
+
+
+def test_a_container_of_somebody_else_is_left_alone(site: Site) -> None:
+    stranger = site.client.containers.create(site.image, ["/bin/true"], name=site.name)
+    assert site.play()["failed"] == 1
+    assert "is not one of ours" in site.said
+    assert site.container().id == stranger.id
