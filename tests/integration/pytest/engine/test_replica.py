@@ -16,7 +16,13 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Admin
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.factory import (
+    connect,
+)
 from ansible_collections.immutable.cutover.plugins.modules import replica
+from tests.integration.pytest.haproxy_rig import Haproxy
 
 SERVE = ["/bin/sh", "-c", "exec httpd -f -p $PORT -h /www"]
 READY = {"successes": 1, "expect": "status == 'ok'", "timeout": 20}
@@ -318,3 +324,28 @@ def test_bad_surroundings_are_named(
 
 def test_the_same_name_twice_is_refused(call: Call, item: Any) -> None:
     assert "every replica must be given once" in call([item("twice"), item("twice")])["msg"]
+
+
+def test_what_a_load_balancer_still_knows_is_not_stopped(
+    call: Call, item: Any, engine: Any, run_id: str, tmp_path: Path
+) -> None:
+    haproxy = Haproxy(tmp_path)
+    haproxy.start()
+    try:
+        options = {"socket": str(haproxy.socket), "backend": "shop", "validate": False}
+        driver = connect(options, SystemClock())
+        (started,) = call([item("lb1")])["replicas"]
+        call([item("lb2")])
+        driver.register(started["name"], started["address"], started["port"])
+        both = [item("lb2"), item("lb1")]
+        for check in (True, False):
+            failed = call(both, state="absent", load_balancers=[options], check=check)
+            assert f"{run_id}-lb1 is still registered in" in failed["msg"], failed
+            assert "nothing was stopped" in failed["msg"]
+        assert all(found.running for found in engine.containers({"immutable.cutover.app": run_id}))
+        driver.set_state(started["name"], Admin.MAINTENANCE)
+        driver.deregister(started["name"])
+        assert call(both, state="absent", load_balancers=[options])["changed"] is True
+        assert engine.containers({"immutable.cutover.app": run_id}) == ()
+    finally:
+        haproxy.kill()
