@@ -36,10 +36,10 @@ engine: venv ## Docker Engine on this machine: installed and started if none run
 	@.venv/bin/ansible-playbook immutable.cutover.engine
 
 demo: engine ## bake, deploy, replace under load, roll back, and draw the receipt (build/demo/)
-	@$(PYTHON) tools/demo.py
+	@$(PYTHON) -m tools.demo $(if $(AGAIN),--again)
 
 bench: engine ## ratios of the replace flow over a raw script (build/bench.json)
-	@$(PYTHON) tools/bench.py
+	@$(PYTHON) -m tools.bench
 
 test: engine ## every test: lint, unit, sanity, integration, molecule
 	@$(PYTHON) tools/run_tests.py $(PARTS)

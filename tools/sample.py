@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""The sample site: baked images, a load balancer, and app specs for them, all through the collection itself."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import docker
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+PLAYBOOK = Path(sys.executable).parent / "ansible-playbook"
+PLAYS = ROOT / "tools" / "plays"
+BAKED = ROOT / "build" / "sample"
+IMAGES = BAKED / "images.json"
+COLLECTION = "immutable.cutover"
+SAMPLE_IMAGES = ("base/py311", "cutover/haproxy", "shop/web")
+
+
+class SampleFailed(Exception):
+    """A playbook ended red."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A sample site by name, everything it writes below C(folder); names on the engine begin with C(name)."""
+
+    name: str
+    folder: Path
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where clients reach the app."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def state(self) -> Path:
+        """The state folder the collection uses on this host."""
+        return Path("/var/lib/immutable-cutover")
+
+    @property
+    def journal(self) -> Path:
+        """The app's journal on this host."""
+        return self.state / "apps" / self.name / "journal.jsonl"
+
+    @property
+    def balancer(self) -> str:
+        """The load balancer's container."""
+        return f"{self.name}-lb"
+
+    @property
+    def network(self) -> str:
+        """The network of the load balancer and the replicas."""
+        return f"{self.name}-net"
+
+    def prepare(self, *options: str) -> None:
+        """Bake the images and run the load balancer; unchanged when it was done before."""
+        images = bake()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        variables = {
+            "cutover_hosts": "local",
+            "load_balancer_name": self.balancer,
+            "load_balancer_network": self.network,
+            "load_balancer_image": images["cutover/haproxy"]["image_id"],
+            "load_balancer_backends": [{"name": "shop", "bind": f"127.0.0.1:{self.port}"}],
+        }
+        ansible(f"{COLLECTION}.load_balancer", "-e", json.dumps(variables), *options)
+
+    def spec(self, version: str, *, replicas: int = 4, **more: Any) -> dict[str, Any]:
+        """Return the variables of a release of the sample app; C(more) replaces whole variables."""
+        etc, run = (Path(parent) / "immutable-cutover" / self.balancer for parent in ("/etc", "/run"))
+        return {
+            "release_app": self.name,
+            "release_image": images()[f"shop/web:{version}"]["reference"],
+            "release_version": version,
+            "release_network": self.network,
+            "release_env": {"STARTUP_DELAY": "1", "ACCESS_LOG": "0"},
+            "release_processes": {
+                "web": {
+                    "replicas": replicas,
+                    "port": 8080,
+                    "readiness": {"path": "/readyz", "expect": "status == 'ok'", "timeout": 30},
+                    "drain": {"timeout": 30, "longest_request": 5},
+                    "stop": {"grace_period": 10},
+                    "resources": {"memory": "128m", "cpus": 1, "pids": 64},
+                }
+            },
+            "release_load_balancers": [
+                {
+                    "socket": str(run / "admin.sock"),
+                    "master_socket": str(run / "master.sock"),
+                    "backend": "shop",
+                    "config": str(etc / "haproxy.cfg"),
+                    "container": self.balancer,
+                }
+            ],
+            **more,
+        }
+
+    def write(self, name: str, variables: Mapping[str, Any]) -> Path:
+        """Leave variables as a file a person can read and run a playbook with."""
+        path = self.folder / name
+        path.write_text("---\n" + yaml.safe_dump(dict(variables), sort_keys=False), encoding="utf-8")
+        return path
+
+    def run(self, playbook: str, spec: Path, *options: str) -> None:
+        """Run one of the collection's playbooks with a spec, showing what it prints."""
+        ansible(f"{COLLECTION}.{playbook}", "-e", f"@{spec}", *options)
+
+
+def images() -> Mapping[str, Any]:
+    """Return what was baked, by name and by name:version."""
+    found: Mapping[str, Any] = json.loads(IMAGES.read_text(encoding="utf-8"))
+    return found
+
+
+def bake() -> Mapping[str, Any]:
+    """Bake the sample images once for the demo, the bench and the tests of this checkout."""
+    BAKED.mkdir(parents=True, exist_ok=True)
+    with open(BAKED / "lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not IMAGES.exists():
+            drop_sample_tags()
+        variables = {
+            "sample_dir": str(BAKED),
+            "sample_store": str(ROOT / ".cache" / "store"),
+            "sample_context": str(ROOT / "examples" / "shop"),
+        }
+        ansible(str(PLAYS / "bake_sample.yml"), "-e", json.dumps(variables))
+    return images()
+
+
+def ansible(playbook: str, *options: str) -> None:
+    """Run ansible-playbook on this machine's inventory; raises SampleFailed when it ends red."""
+    command = [str(PLAYBOOK), "-i", str(ROOT / "inventories" / "local"), playbook, *options]
+    code = subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode
+    if code != 0:
+        raise SampleFailed(f"{playbook} ended with {code}; its last message above says why")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of every ansible command of the tools, also when they are not run by make."""
+    return os.environ | {
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
+        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+def drop_sample_tags() -> None:
+    """Take the sample images' tags from another checkout's bake, which may have had other inputs.
+
+    A version never changes, so the bake would refuse them. What runs from them runs by ID and stays.
+    """
+    client = docker.APIClient()
+    try:
+        for image in client.images():
+            for tag in image["RepoTags"] or []:
+                if tag.rsplit(":", 1)[0] in SAMPLE_IMAGES:
+                    client.remove_image(tag, force=True, noprune=True)
+    finally:
+        client.close()
+
+
+def rows(journal: Path) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a journal, without a torn last line."""
+    if not journal.exists():
+        return
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            continue
+
+
+def ago(when: float) -> str:
+    """Say how long ago that was."""
+    minutes = (time.time() - when) / 60
+    return f"{minutes:.0f} min ago" if minutes < 120 else f"{minutes / 60:.0f} h ago"
