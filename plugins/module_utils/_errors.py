@@ -24,6 +24,7 @@ class InvalidInput(CutoverError):
     """Input that was refused before anything changed: option path, value, and what is allowed."""
 
     def __init__(self, path: str, value: object, allowed: str) -> None:
+        path = printable(path)
         super().__init__(f"{path}: {allowed}, found {describe(value)}", path=path)
         self.path = path
         self.allowed = allowed
@@ -82,6 +83,21 @@ class LoadBalancerError(CutoverError):
         super().__init__(text, kind=kind.value, answer=answer, **details)
         self.kind = kind
         self.answer = answer
+
+
+class Hidden:
+    """Stands for a refused value that may be a secret."""
+
+    def __repr__(self) -> str:
+        return "something that is not shown"
+
+
+HIDDEN = Hidden()
+
+
+def printable(text: str) -> str:
+    """Keep a message one line: a path may contain a key the user chose."""
+    return "".join(part if part.isprintable() else repr(part)[1:-1] for part in text)
 
 
 def describe(value: object) -> str:

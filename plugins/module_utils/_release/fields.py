@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import HIDDEN, InvalidInput
 
 MAX_DURATION = 86400
 
@@ -52,7 +52,11 @@ class Fields:
     def seconds(self, key: str, default: int, low: int = 1) -> int:
         """Return a duration in whole seconds, up to a day."""
         value = self.raw(key, default)
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= MAX_DURATION:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int)
+            or not low <= value <= MAX_DURATION
+        ):
             raise InvalidInput(
                 self.path(key), value, f"must be a duration in whole seconds, {low}-{MAX_DURATION}"
             )
@@ -61,7 +65,11 @@ class Fields:
     def number(self, key: str, low: float, high: float, default: float) -> float:
         """Return a number within bounds."""
         value = self.raw(key, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not low <= value <= high
+        ):
             raise InvalidInput(self.path(key), value, f"must be a number {low:g}-{high:g}")
         return float(value)
 
@@ -72,13 +80,23 @@ class Fields:
             raise InvalidInput(self.path(key), value, "must be true or false")
         return value
 
-    def text(self, key: str, default: str | None = None, pattern: str = "", allowed: str = "") -> str:
-        """Return a string, optionally of one form."""
+    def text(
+        self,
+        key: str,
+        default: str | None = None,
+        pattern: str = "",
+        allowed: str = "",
+        *,
+        shown: bool = True,
+    ) -> str:
+        """Return a string, optionally of one form; a refusal repeats it only if it may be C(shown)."""
         value = self.raw(key, default)
         if value is None:
             raise InvalidInput(self.path(key), value, "is required")
         if not isinstance(value, str) or (pattern and not re.fullmatch(pattern, value)):
-            raise InvalidInput(self.path(key), value, allowed or "must be a string")
+            raise InvalidInput(
+                self.path(key), value if shown else HIDDEN, allowed or "must be a string"
+            )
         return value
 
     def choice(self, key: str, choices: Sequence[str], default: str) -> str:
@@ -125,5 +143,7 @@ class Fields:
             if key in self._known:
                 continue
             close = difflib.get_close_matches(str(key), self._known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(self._known))}"
+            hint = (
+                f"did you mean {close[0]}?" if close else f"known: {', '.join(sorted(self._known))}"
+            )
             raise InvalidInput(self.path(str(key)), key, f"is an unknown option; {hint}")

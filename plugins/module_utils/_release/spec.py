@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import HIDDEN, InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import (
     RELEASE_ID_LENGTH,
@@ -28,7 +28,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.quantit
 
 MAX_REPLICAS = 100
 SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
-_SECRET_NAME = re.compile("(?i)(PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL)")
+_SECRET_NAME = re.compile(
+    "(?i)(PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL)"
+)
 _HEX64 = "[0-9a-f]{64}"
 
 
@@ -147,7 +149,9 @@ def parse_spec(value: object) -> AppSpec:
     spec = AppSpec(
         app=app,
         image=fields.text("image"),
-        version=fields.text("version", "", r"[0-9A-Za-z][0-9A-Za-z.+-]{0,62}|", "must be a version such as 1.4.2"),
+        version=fields.text(
+            "version", "", r"[0-9A-Za-z][0-9A-Za-z.+-]{0,62}|", "must be a version such as 1.4.2"
+        ),
         env=_env(fields),
         secrets=_secrets(fields),
         processes=processes,
@@ -192,7 +196,8 @@ def to_mapping(spec: AppSpec) -> dict[str, object]:
         "version": spec.version,
         "env": dict(spec.env),
         "secrets": {
-            secret.name: {"sha256": secret.sha256, "source": secret.source} for secret in spec.secrets
+            secret.name: {"sha256": secret.sha256, "source": secret.source}
+            for secret in spec.secrets
         },
         "processes": {process.name: _process_mapping(process) for process in spec.processes},
         "load_balancers": [
@@ -262,7 +267,9 @@ def _share(fields: Fields, key: str, default: int) -> int | str:
         return value
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_REPLICAS:
         raise InvalidInput(
-            fields.path(key), value, f"must be an integer 0-{MAX_REPLICAS} or a percentage such as 25%"
+            fields.path(key),
+            value,
+            f"must be an integer 0-{MAX_REPLICAS} or a percentage such as 25%",
         )
     return value
 
@@ -275,7 +282,9 @@ def _readiness(fields: Fields) -> Readiness:
     status = fields.items("status") or (200,)
     for index, code in enumerate(status):
         if isinstance(code, bool) or not isinstance(code, int) or not 100 <= code <= 599:
-            raise InvalidInput(f"{fields.path('status')}[{index}]", code, "must be an HTTP status 100-599")
+            raise InvalidInput(
+                f"{fields.path('status')}[{index}]", code, "must be an HTTP status 100-599"
+            )
     readiness = Readiness(
         path=_http_path(fields, "path", "/readyz"),
         status=tuple(code for code in status if isinstance(code, int)),
@@ -296,7 +305,9 @@ def _warm_up(fields: Fields) -> tuple[str, ...]:
     requests = fields.strings("requests")
     for index, path in enumerate(requests):
         if not re.fullmatch(r"/[!-~]*", path):
-            raise InvalidInput(f"{fields.path('requests')}[{index}]", path, "must start with / and have no spaces")
+            raise InvalidInput(
+                f"{fields.path('requests')}[{index}]", path, "must start with / and have no spaces"
+            )
     fields.finish()
     return requests
 
@@ -319,7 +330,9 @@ def _stop(fields: Fields) -> Stop:
     signal = fields.text("signal", "SIGTERM")
     full = signal if signal.startswith("SIG") else f"SIG{signal}"
     if full not in SIGNALS:
-        raise InvalidInput(fields.path("signal"), signal, f"unknown signal; known: {', '.join(SIGNALS)}")
+        raise InvalidInput(
+            fields.path("signal"), signal, f"unknown signal; known: {', '.join(SIGNALS)}"
+        )
     stop = Stop(signal=full, grace_period=fields.seconds("grace_period", 30))
     fields.finish()
     return stop
@@ -343,7 +356,7 @@ def _env(fields: Fields) -> tuple[tuple[str, str], ...]:
         if name == "PORT":
             raise InvalidInput(path, value, "is set by the collection; use processes.NAME.port")
         if _SECRET_NAME.search(name) and not name.endswith("_FILE"):
-            raise InvalidInput(path, "(not shown)", "looks like a secret; use secrets")
+            raise InvalidInput(path, HIDDEN, "looks like a secret; use secrets")
         if isinstance(value, (dict, list)) or value is None:
             raise InvalidInput(path, value, "must be a string, a number or a boolean")
         text = str(value).lower() if isinstance(value, bool) else str(value)
@@ -358,19 +371,31 @@ def _secrets(fields: Fields) -> tuple[Secret, ...]:
     for name, value in fields.pairs("secrets"):
         path = fields.path(f"secrets.{name}")
         check_env_name(name, path)
-        entry = Fields(value, path, "must be a mapping with source and sha256 (the role makes it from file)")
-        result.append(
-            Secret(
-                name=name,
-                sha256=entry.text("sha256", None, _HEX64, "must be 64 hex digits"),
-                source=entry.text("source", None, "/.+", "must be an absolute path on the host"),
-            )
-        )
-        entry.finish()
+        result.append(_secret(name, value, path))
     return tuple(result)
 
 
-def _load_balancers(fields: Fields, processes: tuple[ProcessSpec, ...]) -> tuple[LoadBalancerRef, ...]:
+def _secret(name: str, value: object, path: str) -> Secret:
+    """Read one secret; what is refused may be the secret itself, so no message repeats it."""
+    if not isinstance(value, Mapping):
+        raise InvalidInput(
+            path, HIDDEN, "must be a mapping with source and sha256 (the role makes it from file)"
+        )
+    entry = Fields(value, path)
+    secret = Secret(
+        name=name,
+        sha256=entry.text("sha256", None, _HEX64, "must be 64 hex digits", shown=False),
+        source=entry.text(
+            "source", None, "/.+", "must be an absolute path on the host", shown=False
+        ),
+    )
+    entry.finish()
+    return secret
+
+
+def _load_balancers(
+    fields: Fields, processes: tuple[ProcessSpec, ...]
+) -> tuple[LoadBalancerRef, ...]:
     names = [process.name for process in processes]
     default = names[0] if len(names) == 1 else "web"
     result = []
@@ -381,12 +406,16 @@ def _load_balancers(fields: Fields, processes: tuple[ProcessSpec, ...]) -> tuple
         process = item.get("process", default)
         if process not in names:
             raise InvalidInput(f"{path}.process", process, f"must be one of {', '.join(names)}")
-        options = tuple(sorted((str(key), value) for key, value in item.items() if key != "process"))
+        options = tuple(
+            sorted((str(key), value) for key, value in item.items() if key != "process")
+        )
         result.append(LoadBalancerRef(str(process), options))
     for name in names:
         if not any(ref.process == name for ref in result):
             raise InvalidInput(
-                "load_balancers", [], f"needs an entry for process {name}: only processes behind a load balancer can be replaced"
+                "load_balancers",
+                [],
+                f"needs an entry for process {name}: only processes behind a load balancer can be replaced",
             )
     return tuple(result)
 

@@ -1,0 +1,201 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: E501 - a row of a table stays on one line
+"""Bad input, row by row: every message is one line with the option path, what is allowed and what was found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import parse_reference
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import parse_spec
+from ansible_collections.immutable.cutover.tests.unit.support.shop import (
+    IMAGE,
+    mapping,
+    with_option,
+    without_option,
+)
+
+WEB = "processes/web"
+NAME = "must match [A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+DURATION = "must be a duration in whole seconds, 1-86400"
+FIRST_LB = "load_balancers/0"
+
+# (id, option path, value, path in the message, what is allowed, what was found)
+OPTIONS: list[tuple[str, str, object, str, str, str]] = [
+    ("B05-near", "retian", 3, "retian", "is an unknown option; did you mean retain?", "'retian'"),
+    ("B05-near-below", f"{WEB}/drain", {"timout": 3}, "processes.web.drain.timout", "did you mean timeout?", "'timout'"),
+    ("B05-far", "xyzzy", 1, "xyzzy", "is an unknown option; known: app, env, image,", "'xyzzy'"),
+    ("B07-injection", "app", "web;disable", "app", NAME, "'web;disable'"),
+    ("B07-newline", "app", "web\nshow stat", "app", NAME, r"'web\nshow stat'"),
+    ("B07-newline-at-end", "app", "web\n", "app", NAME, r"'web\n'"),
+    ("B07-traversal", "app", "../x", "app", NAME, "'../x'"),
+    ("B07-dash", "app", "-x", "app", NAME, "'-x'"),
+    ("B07-process", "processes", {"web;disable": {"port": 1}}, "processes.web;disable", NAME, "'web;disable'"),
+    ("B07-process-newline", "processes", {"web\nx": {"port": 1}}, r"processes.web\nx", NAME, r"'web\nx'"),
+    ("B07-network", "network", "a b", "network", NAME, "'a b'"),
+    ("B08", "app", "a" * 64, "app", "must not be longer than 63 characters", "'aaaa"),
+    ("B08-together", "app", "a" * 60, "processes.web", "together must not be longer than 49", "'web'"),
+    ("B09-zero-width", "app", "shop\u200b", "app", "non-ASCII character U+200B at position 4", r"'shop\u200b'"),
+    ("B09-look-alike", "app", "sh\u043ep", "app", "non-ASCII character U+043E at position 2", "'sh\u043ep'"),
+    ("B12-zero", f"{WEB}/port", 0, "processes.web.port", "must be an integer 1-65535", "found 0"),
+    ("B12-high", f"{WEB}/port", 65536, "processes.web.port", "must be an integer 1-65535", "found 65536"),
+    ("B12-text", f"{WEB}/port", "80a", "processes.web.port", "must be an integer 1-65535", "string '80a'"),
+    ("B12-boolean", f"{WEB}/port", True, "processes.web.port", "must be an integer 1-65535", "boolean true"),
+    ("B17-zero", f"{WEB}/replicas", 0, "processes.web.replicas", "must be an integer 1-100", "found 0"),
+    ("B17-negative", f"{WEB}/replicas", -1, "processes.web.replicas", "must be an integer 1-100", "found -1"),
+    ("B17-fraction", f"{WEB}/replicas", 1.5, "processes.web.replicas", "must be an integer 1-100", "found 1.5"),
+    ("B17-many", f"{WEB}/replicas", 10000, "processes.web.replicas", "must be an integer 1-100", "found 10000"),
+    ("B18", "strategy", {"max_surge": 0}, "strategy.max_surge", "must be above 0 when max_unavailable is 0", "found 0"),
+    ("B18-share", "strategy", {"max_surge": "0%", "max_unavailable": "49%"}, "strategy.max_surge", "must be above 0", "found 0"),
+    ("B19-surge", "strategy", {"max_surge": 101}, "strategy.max_surge", "must be an integer 0-100 or a percentage", "found 101"),
+    ("B19-share", "strategy", {"max_surge": "101%"}, "strategy.max_surge", "such as 25%", "string '101%'"),
+    ("B19-negative", "strategy", {"max_unavailable": -1}, "strategy.max_unavailable", "must be an integer 0-100", "found -1"),
+    ("B19-boolean", "strategy", {"max_surge": True}, "strategy.max_surge", "must be an integer 0-100", "boolean true"),
+    ("B20", "strategy", {"type": "canary"}, "strategy.type", "must be one of rolling", "string 'canary'"),
+    ("B21-negative", f"{WEB}/drain", {"timeout": -5}, "processes.web.drain.timeout", DURATION, "found -5"),
+    ("B21-zero", f"{WEB}/drain", {"timeout": 0}, "processes.web.drain.timeout", DURATION, "found 0"),
+    ("B21-huge", f"{WEB}/readiness", {"timeout": 10**9}, "processes.web.readiness.timeout", DURATION, "found 1000000000"),
+    ("B21-unit", f"{WEB}/stop", {"grace_period": "5 parsecs"}, "processes.web.stop.grace_period", DURATION, "'5 parsecs'"),
+    ("B21-fraction", f"{WEB}/readiness", {"interval": 0.5}, "processes.web.readiness.interval", DURATION, "found 0.5"),
+    ("B21-settle", "strategy", {"min_ready_seconds": -1}, "strategy.min_ready_seconds", "0-86400", "found -1"),
+    ("B22", f"{WEB}/drain", {"timeout": 10, "longest_request": 30}, "processes.web.drain.timeout", "longest_request 30", "found 10"),
+    ("B24", f"{WEB}/readiness", {"path": "readyz"}, "processes.web.readiness.path", "must start with /", "'readyz'"),
+    ("B24-newline", f"{WEB}/readiness", {"path": "/a\r\nX: y"}, "processes.web.readiness.path", "no spaces", r"'/a\r\nX: y'"),
+    ("B24-warm-up", f"{WEB}/warm_up", {"requests": ["/", "x"]}, "processes.web.warm_up.requests[1]", "must start with /", "'x'"),
+    ("B25", f"{WEB}/readiness", {"scheme": "gopher"}, "processes.web.readiness.scheme", "is an unknown option", "'scheme'"),
+    ("B26", f"{WEB}/readiness", {"host": "169.254.169.254"}, "processes.web.readiness.host", "is an unknown option", "'host'"),
+    ("B29", f"{WEB}/stop", {"signal": "SIGFOO"}, "processes.web.stop.signal", "unknown signal; known: SIGTERM, SIGINT", "'SIGFOO'"),
+    ("B29-kill", f"{WEB}/stop", {"signal": "SIGKILL"}, "processes.web.stop.signal", "unknown signal; known: SIGTERM", "'SIGKILL'"),
+    ("B30", f"{WEB}/resources", {"memory": "1m"}, "processes.web.resources.memory", "memory below 6 MB", "'1m'"),
+    ("B31-zero", f"{WEB}/resources", {"cpus": 0}, "processes.web.resources.cpus", "must be a number 0.01-1024", "found 0"),
+    ("B31-nan", f"{WEB}/resources", {"cpus": float("nan")}, "processes.web.resources.cpus", "must be a number", "found nan"),
+    ("B31-pids", f"{WEB}/resources", {"pids": 1}, "processes.web.resources.pids", "must be an integer 8-1000000", "found 1"),
+    ("B35-equals", "env", {"A=B": "x"}, "env.A=B", "env name must match [A-Za-z_][A-Za-z0-9_]*", "'A=B'"),
+    ("B35-space", "env", {"A B": "x"}, "env.A B", "env name must match", "'A B'"),
+    ("B35-nul", "env", {"A\0": "x"}, r"env.A\x00", "env name must match", r"'A\x00'"),
+    ("B35-number", "env", {1: "x"}, "env", "must have strings as keys", "found 1"),
+    ("B35-nul-value", "env", {"A": "x\0y"}, "env.A", "must not contain a NUL character", r"'x\x00y'"),
+    ("B35-port", "env", {"PORT": 80}, "env.PORT", "is set by the collection; use processes.NAME.port", "found 80"),
+    ("B35-list", "env", {"A": ["x"]}, "env.A", "must be a string, a number or a boolean", "found list"),
+    ("B35-secret", "secrets", {"A-B": {}}, "secrets.A-B", "env name must match", "'A-B'"),
+    ("B40", f"{WEB}/privileged", True, "processes.web.privileged", "is an unknown option", "'privileged'"),
+    ("B65-number", f"{WEB}/replicas", "3", "processes.web.replicas", "must be an integer 1-100", "string '3'"),
+    ("B65-word", f"{WEB}/replicas", "no", "processes.web.replicas", "must be an integer 1-100", "string 'no'"),
+    ("B65-retain", "retain", "3", "retain", "must be an integer 1-50", "string '3'"),
+    ("version", "version", "1.0 beta", "version", "must be a version such as 1.4.2", "'1.0 beta'"),
+    ("status", f"{WEB}/readiness", {"status": [200, 99]}, "processes.web.readiness.status[1]", "100-599", "found 99"),
+    ("status-text", f"{WEB}/readiness", {"status": "200"}, "processes.web.readiness.status", "must be a list", "string '200'"),
+    ("command", f"{WEB}/command", "run me", "processes.web.command", "must be a list of strings", "string 'run me'"),
+    ("command-item", f"{WEB}/command", ["run", 1], "processes.web.command[1]", "must be a string", "found 1"),
+    ("on-timeout", f"{WEB}/drain", {"on_timeout": "warn"}, "processes.web.drain.on_timeout", "must be one of fail, force", "'warn'"),
+    ("on-failure", "strategy", {"on_failure": "no"}, "strategy.on_failure", "must be one of rollback, stop", "'no'"),
+    ("process-list", "processes", ["web"], "processes", "must be a mapping", "found list"),
+    ("process-text", "processes", {"web": "8080"}, "processes.web", "must be a mapping", "string '8080'"),
+    ("process-none", "processes", {}, "processes", "needs at least one process", "mapping"),
+    ("lb-text", "load_balancers", ["haproxy"], "load_balancers[0]", "must be a mapping with driver, socket", "'haproxy'"),
+    ("lb-process", "load_balancers", [{"process": "api"}], "load_balancers[0].process", "must be one of web", "'api'"),
+    ("lb-none", "load_balancers", [], "load_balancers", "needs an entry for process web", "list"),
+    ("secret-digest", "secrets", {"DB": {"source": "/x", "sha256": "12"}}, "secrets.DB.sha256", "must be 64 hex digits", "not shown"),
+    ("secret-relative", "secrets", {"DB": {"source": "x", "sha256": "0" * 64}}, "secrets.DB.source", "must be an absolute path", "not shown"),
+]  # fmt: skip
+
+WHOLE: list[tuple[str, object, str, str, str]] = [
+    ("B01", None, "spec", "top level must be a mapping", "found nothing"),
+    ("B03", [mapping()], "spec", "top level must be a mapping", "found list"),
+    ("B06", without_option("app"), "app", "must be a name matching", "found nothing"),
+    ("B06-empty", mapping(app=""), "app", "must be a name matching", "string ''"),
+    ("B13-missing", without_option("image"), "image", "is required", "found nothing"),
+    (
+        "port-missing",
+        without_option("processes/web/port"),
+        "processes.web.port",
+        "must be an integer",
+        "nothing",
+    ),
+]
+
+IMAGES: list[tuple[str, object, str]] = [
+    ("B13-tag", "shop/web:1.0", "image must be pinned name@sha256:<64 hex>"),
+    ("B13-bare", "shop/web", "image must be pinned name@sha256:<64 hex>"),
+    ("B13-tag-and-digest", f"shop/web:1.0@sha256:{'1' * 64}", "drop the tag"),
+    ("B13-number", 5, "image must be pinned"),
+    (
+        "B14-63",
+        f"shop/web@sha256:{'1' * 63}",
+        "bad digest: need name@sha256: + 64 lower-case hex digits",
+    ),
+    ("B14-md5", f"shop/web@md5:{'1' * 32}", "bad digest: need name@sha256: + 64"),
+    ("B14-upper", f"shop/web@sha256:{'A' * 64}", "bad digest: need name@sha256: + 64"),
+    ("B14-newline", f"shop/web@sha256:{'1' * 64}\n", "bad digest: need name@sha256: + 64"),
+]
+
+
+def refusal(value: object) -> InvalidInput:
+    with pytest.raises(InvalidInput) as caught:
+        parse_spec(value)
+    assert caught.value.message.isprintable(), f"not one printable line: {caught.value.message!r}"
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "path", "allowed", "found"),
+    [pytest.param(*row[1:], id=row[0]) for row in OPTIONS],
+)
+def test_option(option: str, value: object, path: str, allowed: str, found: str) -> None:
+    error = refusal(with_option(option, value))
+    assert error.message.startswith(f"{path}: "), error.message
+    assert allowed in error.message
+    assert found in error.message
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "allowed", "found"), [pytest.param(*row[1:], id=row[0]) for row in WHOLE]
+)
+def test_whole(value: object, path: str, allowed: str, found: str) -> None:
+    error = refusal(value)
+    assert error.message.startswith(f"{path}: "), error.message
+    assert allowed in error.message
+    assert found in error.message
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"), [pytest.param(*row[1:], id=row[0]) for row in IMAGES]
+)
+def test_image(value: Any, allowed: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_reference(value)
+    message = caught.value.message
+    assert message.startswith("image: ") and message.isprintable(), message
+    assert allowed in message
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        pytest.param(with_option("env", {"DB_PASSWORD": "hunter2"}), id="B37-env"),
+        pytest.param(with_option("env", {"db_api_key": "hunter2"}), id="B37-env-lower"),
+        pytest.param(with_option("secrets", {"DB": "hunter2"}), id="B37-inline-secret"),
+        pytest.param(with_option("secrets", {"DB": {"value": "hunter2"}}), id="B37-inline-value"),
+        pytest.param(with_option("secrets", {"DB": {"sha256": "hunter2"}}), id="B37-instead-of-digest"),
+        pytest.param(with_option("secrets", {"DB": {"sha256": "0" * 64, "source": "hunter2"}}), id="B37-instead-of-path"),
+    ],
+)  # fmt: skip
+def test_a_secret_is_never_shown(spec: dict[str, Any]) -> None:
+    error = refusal(spec)
+    assert "hunter2" not in error.message
+    assert "hunter2" not in str(error.details)
+    assert error.message.startswith(("env.", "secrets.DB"))
+
+
+def test_a_file_name_of_a_secret_is_no_secret() -> None:
+    assert parse_spec(with_option("env", {"DB_PASSWORD_FILE": "/run/secrets/DB"})).env == (
+        ("DB_PASSWORD_FILE", "/run/secrets/DB"),
+    )
+
+
+def test_the_reference_of_the_valid_spec_is_one() -> None:
+    assert str(parse_reference(IMAGE)) == IMAGE
