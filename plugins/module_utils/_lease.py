@@ -82,9 +82,7 @@ class Lease:
             return LeaseState(0, None, 0.0, 0.0, 0)
         return _from_json(data, self._file)
 
-    def acquire(
-        self, holder: Holder, ttl: int, take_over: int = 0, epoch: int = 0
-    ) -> LeaseState:
+    def acquire(self, holder: Holder, ttl: int, take_over: int = 0, epoch: int = 0) -> LeaseState:
         """Take the lease, or renew it when this run holds it already.
 
         C(take_over) names an epoch whose holder the caller knows to be dead; C(epoch) the one this run had
@@ -109,7 +107,9 @@ class Lease:
             state = self.read()
             if state.holder is None or state.holder.run != run:
                 raise Fenced(f"fenced: run {run} no longer holds the lease of {self._app}")
-            self._write(LeaseState(state.epoch, state.holder, state.acquired, self._clock.now(), ttl))
+            self._write(
+                LeaseState(state.epoch, state.holder, state.acquired, self._clock.now(), ttl)
+            )
 
     def release(self, run: str) -> bool:
         """Give the lease back; False when this run does not hold it (any more)."""
@@ -165,5 +165,7 @@ def _from_json(data: Mapping[str, object], path: str) -> LeaseState:
     ):
         raise StateError(f"{path}: is damaged; nothing was changed")
     acquired, renewed, ttl = (float(value) for value in times if isinstance(value, (int, float)))
-    known = {key: str(holder.get(key, "")) for key in Holder.__dataclass_fields__} if holder else None
+    known = (
+        {key: str(holder.get(key, "")) for key in Holder.__dataclass_fields__} if holder else None
+    )
     return LeaseState(epoch, Holder(**known) if known else None, acquired, renewed, int(ttl))

@@ -29,7 +29,9 @@ def ensure_lease(params: Mapping[str, Any], clock: Clock, *, check: bool) -> dic
     app, run = check_name(params["app"], "app"), check_name(params["run"], "run")
     for key, low in (("ttl", 1), ("wait", 0)):
         if not low <= params[key] <= 86400:
-            raise InvalidInput(key, params[key], f"must be a duration in whole seconds, {low}-86400")
+            raise InvalidInput(
+                key, params[key], f"must be a duration in whole seconds, {low}-86400"
+            )
     lease = Lease(params["state_dir"], app, clock)
     before = lease.read()
     if params["state"] == "released":

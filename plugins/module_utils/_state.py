@@ -97,7 +97,9 @@ def _lock(descriptor: int, path: str, kind: int, clock: Clock, timeout: float) -
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if clock.monotonic() >= deadline:
-                raise WaitTimeout(f"{path}: a step of another run holds this lock for over {timeout:g} s") from None
+                raise WaitTimeout(
+                    f"{path}: a step of another run holds this lock for over {timeout:g} s"
+                ) from None
             clock.sleep(0.02)
         except OSError as error:
             raise StateError(f"{path}: this file system has no locks: {error.strerror}") from error

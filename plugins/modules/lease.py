@@ -10,9 +10,10 @@ module: lease
 short_description: Take, renew or give back the deploy lease of an app
 version_added: 0.1.0
 description:
-  - One run at a time may deploy an app on a host. Each holder gets an epoch that is one higher than the one before; steps of a run
-    whose epoch is no longer current are refused.
-  - M(immutable.cutover.release_apply) takes the lease itself. This module is for plays that put tasks of their own around it.
+  - One run at a time may deploy an app on a host. Each holder gets an epoch that is one higher than the one before;
+    steps of a run whose epoch is no longer current are refused.
+  - M(immutable.cutover.release_apply) takes the lease itself. This module is for plays that put tasks of their own
+    around it.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
@@ -28,7 +29,8 @@ options:
     required: true
   state:
     description:
-      - V(acquired) takes the lease, or renews it when this run has it; a lease that another run holds is a failure that names it.
+      - V(acquired) takes the lease, or renews it when this run has it; a lease that another run holds is a failure
+        that names it.
       - V(released) gives it back, and changes nothing when this run does not have it.
     type: str
     choices: [acquired, released]

@@ -10,19 +10,18 @@ module: release_apply
 short_description: Replace what runs by a release, without losing a request
 version_added: 0.1.0
 description:
-  - Works towards the release by the steps that M(immutable.cutover.release_plan) shows. New replicas are started, found ready,
-    registered and confirmed by the load balancer before an old one is drained; an old one is destroyed only when
-    the load balancer routes nothing to it and no request is in flight there.
+  - Works towards the release by the steps that M(immutable.cutover.release_plan) shows. New replicas are started,
+    found ready, registered and confirmed by the load balancer before an old one is drained; an old one is destroyed
+    only when the load balancer routes nothing to it and no request is in flight there.
   - Re-plans from what it observes after every step, so it can be run again after it was killed at any moment.
   - Holds the deploy lease of the app. A step of a run that lost the lease is refused.
   - Waits show progress at least every 10 seconds.
-  - When a new replica does not become ready and C(strategy.on_failure) is V(rollback), the last completed release is brought back
-    (old replicas are active again before new ones are drained) and the task fails.
+  - When a new replica does not become ready and C(strategy.on_failure) is V(rollback), the last completed release is
+    brought back (old replicas are active again before new ones are drained) and the task fails.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
   - immutable.cutover._attributes
-  - immutable.cutover._attributes.action
   - immutable.cutover._engine
   - immutable.cutover._release
 options:
@@ -39,8 +38,8 @@ options:
         default: 900
       ttl:
         description:
-          - Seconds after which a lease that nobody renewed may be taken over. A holder on the same controller that is found dead
-            is taken over from at once.
+          - Seconds after which a lease that nobody renewed may be taken over. A holder on the same controller that is
+            found dead is taken over from at once.
         type: int
         default: 60
   turn:
@@ -120,7 +119,8 @@ actions:
   elements: str
 journal:
   description:
-    - What happened, a row a step, as in the journal on the host. RV(ignore:time) is seconds since the epoch, RV(ignore:seconds) how long it took.
+    - What happened, a row a step, as in the journal on the host. C(time) is seconds since the epoch, C(seconds) how
+      long it took.
   returned: success
   type: list
   elements: dict

@@ -14,8 +14,7 @@ description:
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
-  - immutable.cutover._attributes
-  - immutable.cutover._attributes.info
+  - immutable.cutover._attributes.info_module
   - immutable.cutover._engine
 options:
   app:
@@ -75,7 +74,9 @@ releases:
   type: list
   elements: dict
 lease:
-  description: The deploy lease, with C(epoch), C(holder), C(acquired), C(renewed) (seconds since the epoch) and C(ttl) (seconds).
+  description:
+    - The deploy lease, with C(epoch), C(holder), C(acquired) and C(renewed) (seconds since the epoch), and C(ttl)
+      (seconds).
   returned: success
   type: dict
 journal:

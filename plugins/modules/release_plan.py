@@ -16,7 +16,7 @@ description:
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
-  - immutable.cutover._attributes
+  - immutable.cutover._attributes.info_module
   - immutable.cutover._engine
   - immutable.cutover._release
 seealso:
@@ -70,7 +70,7 @@ summary:
 batches:
   description:
     - Batches in order, each with the replicas that serve when it begins and its steps.
-    - A step has RV(ignore:verb), RV(ignore:process), RV(ignore:replica), RV(ignore:release) and RV(ignore:executor).
+    - A step has C(verb), C(process), C(replica), C(release) and C(executor).
   returned: success
   type: list
   elements: dict

@@ -122,8 +122,12 @@ class Release:
             command=process.command or self.commands.get(process.name, ()),
             secrets=tuple(SecretFile(secret.name, secret.source) for secret in self.spec.secrets),
             stop_signal=process.stop.signal,
-            secrets_dir=os.path.join(state_dir, "apps", app, "replicas"),
+            secrets_dir=self.secrets_dir(state_dir),
         )
+
+    def secrets_dir(self, state_dir: str) -> str:
+        """Return the folder for the copies of secrets that containers mount."""
+        return os.path.join(state_dir, "apps", self.spec.app, "replicas")
 
 
 @dataclass(frozen=True)
@@ -138,4 +142,3 @@ class Site:
     def drivers(self, process: str) -> tuple[LoadBalancer, ...]:
         """Return the load balancer drivers of a process type."""
         return tuple(balancer.driver for balancer in self.balancers.get(process, ()))
-

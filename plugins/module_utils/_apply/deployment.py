@@ -97,6 +97,7 @@ class Deployment:
         self._check_host(engine)
         self.world = observe(self.site, wanted.app)
         self._check_processes()
+        self.was_unnoted = self.needs_record()
 
     @property
     def app(self) -> str:
@@ -116,7 +117,9 @@ class Deployment:
 
     def needs_record(self) -> bool:
         """Whether the release runs, but a run that died had not noted it yet."""
-        return self.releases.completed()[-1:] != [self.release.id] and bool(self.release.wanted_replicas)
+        return self.releases.completed()[-1:] != [self.release.id] and bool(
+            self.release.wanted_replicas
+        )
 
     def work(self, turn: Turn) -> tuple[Outcome, list[Row]]:
         """Take the lease, work for a bounded time, and when all is done note it and give the lease back."""
@@ -125,18 +128,23 @@ class Deployment:
         state = lease.acquire(turn.holder, turn.ttl, turn.take_over, turn.epoch)
         self.epoch = state.epoch
         run = Run(turn.holder.run, state.epoch, turn.ttl, journal, lease)
-        outcome = Executor(self.release, self.site, run, self._clock, turn.resume).work(turn.seconds)
+        outcome = Executor(self.release, self.site, run, self._clock, turn.resume).work(
+            turn.seconds
+        )
         if outcome.status == "done":
             with lease.guard(state.epoch):
+                swept = self.site.engine.sweep_secrets(self.release.secrets_dir(self._state_dir))
                 pruned = self._finish()
-            journal.append(self._row(run, "record", {"pruned": pruned}))
+            journal.append(self._row(run, "record", {"pruned": pruned, "swept": list(swept)}))
         if outcome.status == "done" or (outcome.status == "failed" and not turn.undo_follows):
             lease.release(turn.holder.run)
         return outcome, journal.written
 
     def _choose(self, wanted: AppSpec, to: str, engine: Engine) -> Release:
         if not to:
-            image_id = resolve_image(wanted.image, self._state_dir, lambda ref: engine.image(ref) is not None)
+            image_id = resolve_image(
+                wanted.image, self._state_dir, lambda ref: engine.image(ref) is not None
+            )
             return self._release(wanted, image_id, engine)
         record = self._record(to)
         if record is None:
@@ -160,7 +168,9 @@ class Deployment:
     def _release(self, spec: AppSpec, image_id: str, engine: Engine) -> Release:
         image = engine.image(image_id)
         if image is None:
-            raise CutoverError(f"image {image_id} of {spec.image} is not on this host; nothing was changed")
+            raise CutoverError(
+                f"image {image_id} of {spec.image} is not on this host; nothing was changed"
+            )
         _check_image(image)
         return Release(spec, image_id, _commands(image))
 
@@ -168,7 +178,9 @@ class Deployment:
         networks = engine.networks()
         if self.release.spec.network not in networks:
             raise InvalidInput(
-                "network", self.release.spec.network, f"network not found on this host; have {', '.join(networks)}"
+                "network",
+                self.release.spec.network,
+                f"network not found on this host; have {', '.join(networks)}",
             )
         for secret in self.release.spec.secrets:
             if not os.path.isfile(secret.source):
@@ -190,7 +202,9 @@ class Deployment:
         for replica in self.world.replicas:
             if replica.process not in known:
                 raise InvalidInput(
-                    "processes", sorted(known), f"must keep {replica.process}: {replica.name} still runs"
+                    "processes",
+                    sorted(known),
+                    f"must keep {replica.process}: {replica.name} still runs",
                 )
 
     def _finish(self) -> list[str]:
@@ -227,7 +241,10 @@ def connect_all(spec: AppSpec, clock: Clock) -> dict[str, tuple[Balancer, ...]]:
     found: dict[str, list[Balancer]] = {}
     for index, ref in enumerate(spec.load_balancers):
         fields = Fields(dict(ref.options), f"load_balancers[{index}]")
-        options = {key: fields.raw(key, item.get("default")) for key, item in factory.LOAD_BALANCER_SPEC.items()}
+        options = {
+            key: fields.raw(key, item.get("default"))
+            for key, item in factory.LOAD_BALANCER_SPEC.items()
+        }
         fields.finish()
         driver = factory.connect(options, clock)
         found.setdefault(ref.process, []).append(Balancer(driver, GroupCommit(driver)))
@@ -282,7 +299,9 @@ def _secret_sources(spec: Mapping[str, object]) -> Sequence[str]:
 def _check_image(image: Image) -> None:
     user = image.user.split(":")[0]
     if user in ("", "0", "root"):
-        raise InvalidInput("image", image.id, "must run as a non-root user: set config.user in its recipe")
+        raise InvalidInput(
+            "image", image.id, "must run as a non-root user: set config.user in its recipe"
+        )
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     if image.architecture and image.architecture != machine:
         raise InvalidInput("image", image.id, f"image is {image.architecture}, host {machine}")
@@ -296,7 +315,9 @@ def _commands(image: Image) -> dict[str, tuple[str, ...]]:
     except ValueError as error:
         raise CutoverError(f"image {image.id}: label {ENTRYPOINTS} is not JSON: {error}") from error
     if not isinstance(found, dict):
-        raise CutoverError(f"image {image.id}: label {ENTRYPOINTS} must be a mapping of process to argv")
+        raise CutoverError(
+            f"image {image.id}: label {ENTRYPOINTS} must be a mapping of process to argv"
+        )
     return {str(name): tuple(str(word) for word in argv) for name, argv in found.items()}
 
 

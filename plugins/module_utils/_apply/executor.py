@@ -161,7 +161,9 @@ class Executor:
             self._wake.clear()
             self._reap()
             world = observe(self._site, self._release.spec.app, frozenset(self._settled))
-            self._versions.update({item.release: item.version for item in world.replicas if item.version})
+            self._versions.update(
+                {item.release: item.version for item in world.replicas if item.version}
+            )
             if not self._clock.over.is_set():
                 for track in advance(self._goal, world, frozenset(self._running)):
                     self._launch(pool, track)

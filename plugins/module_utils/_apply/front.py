@@ -24,7 +24,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     LeaseHeld,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._journal import Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder
 from ansible_collections.immutable.cutover.plugins.module_utils._release import render
 
@@ -62,14 +61,17 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
         outcome, rows = deployment.work(turn)
     except LeaseHeld as error:
         return {"changed": False, "status": "waiting", "message": error.message, **error.details}
+    done = list(outcome.actions)
+    if outcome.status == "done" and deployment.was_unnoted:
+        done.append(f"record release {deployment.release.id}")
     return {
-        "changed": bool(outcome.actions),
+        "changed": bool(done),
         "status": outcome.status,
         "app": deployment.app,
         "release": deployment.release.id,
         "version": deployment.release.spec.version,
         "epoch": deployment.epoch,
-        "actions": list(outcome.actions),
+        "actions": done,
         "progress": list(outcome.progress),
         "before": before,
         "after": describe_world(outcome.world),
@@ -88,7 +90,9 @@ def _deployment(params: Mapping[str, Any]) -> Deployment:
 def _turn(data: Mapping[str, Any]) -> Turn:
     resume = data["resume"] or {}
     return Turn(
-        holder=Holder(**{key: data["holder"].get(key) or "" for key in Holder.__dataclass_fields__}),
+        holder=Holder(
+            **{key: data["holder"].get(key) or "" for key in Holder.__dataclass_fields__}
+        ),
         ttl=data["ttl"],
         seconds=data["seconds"],
         resume=Resume(

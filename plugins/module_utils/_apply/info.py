@@ -27,7 +27,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
 
 
 def release_info(
-    app: str, spec: Mapping[str, Any] | None, state_dir: str, last: int, engine: Engine, clock: Clock
+    app: str,
+    spec: Mapping[str, Any] | None,
+    state_dir: str,
+    last: int,
+    engine: Engine,
+    clock: Clock,
 ) -> dict[str, Any]:
     """Return what runs, what is kept, who holds the lease and the last journal rows."""
     check_name(app, "app")

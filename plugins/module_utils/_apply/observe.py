@@ -55,9 +55,7 @@ def _replica(container: Container) -> Replica | None:
     )
 
 
-def _leftovers(
-    app: str, process: str, views: Views, found: Mapping[str, Replica]
-) -> list[str]:
+def _leftovers(app: str, process: str, views: Views, found: Mapping[str, Replica]) -> list[str]:
     known = {name for view in views for name in view}
     return sorted(
         name for name in known - found.keys() if names.is_replica_name(name, app, process)

@@ -119,7 +119,9 @@ class Releases:
             if name in (record.id, record.version, record.image, record.image_id):
                 return record
         kept = ", ".join(f"{record.version} ({record.id})" for record in self.all()) or "none"
-        raise CutoverError(f"release {name!r} of {self._app} is not kept on this host; kept: {kept}")
+        raise CutoverError(
+            f"release {name!r} of {self._app} is not kept on this host; kept: {kept}"
+        )
 
     def _path(self, release: str) -> str:
         if not re.fullmatch("[0-9a-f]{8}", release):

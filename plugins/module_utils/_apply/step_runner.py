@@ -35,11 +35,15 @@ from ansible_collections.immutable.cutover.plugins.module_utils._lease import Le
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     Admin,
     InFlight,
+    LoadBalancer,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import ProcessSpec
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
-from ansible_collections.immutable.cutover.plugins.module_utils._release.world import serving_count
+from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
+    Phase,
+    serving_count,
+)
 
 Detail = Mapping[str, object]
 CONFIRM_INTERVAL = 0.2
@@ -121,7 +125,9 @@ class StepRunner:
             )
         except (ProbeError, WaitTimeout) as error:
             report = replicas.failure_report(self._site.engine, container.id)
-            raise ProbeError(f"{step.replica}: {error.message}", **{**error.details, **report}) from error
+            raise ProbeError(
+                f"{step.replica}: {error.message}", **{**error.details, **report}
+            ) from error
         return {"successes": readiness.successes}
 
     def _warm(self, step: Step) -> Detail:
@@ -153,7 +159,7 @@ class StepRunner:
             replica = observe(self._site, self._release.spec.app).find(step.replica)
             phase = replica.phase.value if replica else "gone"
             left = self._timers.left(f"confirm:{step.replica}", seconds)
-            if phase != "serving":
+            if replica is None or replica.phase is not Phase.SERVING:
                 raise ProbeError(
                     f"{step.replica}: {phase} within min_ready_seconds {seconds} after it became active"
                 )
@@ -182,10 +188,12 @@ class StepRunner:
             replica = world.find(step.replica)
             if replica is None or not replica.registered:
                 return True
-            if replica.phase.value == "serving" and serving_count(world, step.process) - 1 < want.floor:
+            serves = replica.phase is Phase.SERVING
+            may_serve = serves or replica.phase is Phase.UNHEALTHY
+            if may_serve and serving_count(world, step.process) - serves < want.floor:
                 return False
             for driver in self._site.drivers(step.process):
-                _ignore_absent(lambda: targets.start_drain(driver, step.replica))
+                _drain_if_there(driver, step.replica)
             return True
 
     def _await(self, step: Step) -> Detail:
@@ -265,22 +273,25 @@ class StepRunner:
     def _container(self, step: Step) -> Container | None:
         labels = self._release.labels(step.process)
         return next(
-            (item for item in self._site.engine.containers(labels) if item.name == step.replica), None
+            (item for item in self._site.engine.containers(labels) if item.name == step.replica),
+            None,
         )
 
     def _running(self, step: Step) -> Container:
         container = self._container(step)
         if container is None or not container.running:
-            state = f"is {container.state}, exit code {container.exit_code}" if container else "is gone"
+            state = (
+                f"is {container.state}, exit code {container.exit_code}" if container else "is gone"
+            )
             report = replicas.failure_report(self._site.engine, container.id) if container else {}
             raise EngineError(f"{step.replica}: its container {state}", **report)
         return container
 
 
-def _ignore_absent(change: Callable[[], object]) -> None:
+def _drain_if_there(driver: LoadBalancer, name: str) -> None:
+    """Drain a target; one that this load balancer does not know needs no draining."""
     try:
-        change()
+        targets.start_drain(driver, name)
     except LoadBalancerError as error:
         if error.kind is not LoadBalancerErrorKind.TARGET_NOT_FOUND:
             raise
-

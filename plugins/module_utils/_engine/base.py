@@ -130,5 +130,9 @@ class Engine(abc.ABC):
         """Make a user-defined bridge network with room for fixed addresses; return whether it was made."""
 
     @abc.abstractmethod
+    def sweep_secrets(self, secrets_dir: str) -> tuple[str, ...]:
+        """Remove secret copies below a ContainerSpec.secrets_dir that no container uses; return their names."""
+
+    @abc.abstractmethod
     def networks(self) -> tuple[str, ...]:
         """Return the names of the networks."""

@@ -117,7 +117,11 @@ class DockerEngine(Engine):
                 try:
                     return self._start(spec, user, address)
                 except EngineError as error:
-                    if error.details.get("kind") != "address_in_use" or not address or attempt == _ATTEMPTS:
+                    if (
+                        error.details.get("kind") != "address_in_use"
+                        or not address
+                        or attempt == _ATTEMPTS
+                    ):
                         raise
                     refused.add(address)
         raise AssertionError("the last attempt returns or raises")
@@ -201,6 +205,10 @@ class DockerEngine(Engine):
         """Return the names of the networks."""
         with self._errors("list networks"):
             return tuple(sorted(row["Name"] for row in self._client().networks()))
+
+    def sweep_secrets(self, secrets_dir: str) -> tuple[str, ...]:
+        """Remove what a start that was killed left over."""
+        return secret_files.sweep(secrets_dir, self.secret_sources())
 
     def secret_sources(self) -> tuple[str, ...]:
         """Return every host path that a container mounts as a secret (to sweep the others)."""

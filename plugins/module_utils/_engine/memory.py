@@ -205,6 +205,10 @@ class MemoryEngine(Engine):
             self._networks.add(name)
             return made
 
+    def sweep_secrets(self, secrets_dir: str) -> tuple[str, ...]:
+        """Find nothing: this engine keeps no files."""
+        return ()
+
     def networks(self) -> tuple[str, ...]:
         """Return the names of the networks."""
         return tuple(sorted(self._networks))

@@ -23,6 +23,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 )
 
 DENIED = "Permission denied"
+_UNSENT = (ConnectionRefusedError, BlockingIOError)
+"""What connecting raises when nothing listens, or too many wait: nothing was sent."""
+_RELOADING = 1.0
+_PAUSE = 0.02
 _LARGEST_ANSWER = 64 * 1024 * 1024
 
 
@@ -38,17 +42,37 @@ class RuntimeSocket:
         self._option = option
 
     def ask(self, command: str) -> str:
-        """Send one line and return the whole answer, raising for what keeps it from coming."""
+        """Send one line and return the whole answer, raising for what keeps it from coming.
+
+        While HAProxy reloads, a socket is refused or closed for a moment. What was not sent, or only
+        reads, is then tried again.
+        """
         if "\n" in command or "\r" in command:
             raise ValueError("a command is one line")
-        deadline = self._clock.monotonic() + self._timeout
-        try:
-            answer = self._exchange(command.encode() + b"\n", deadline)
-        except OSError as failure:
-            self._explain(failure, command)
-        if not answer.endswith(b"\n"):
-            raise self._unreachable("the connection was closed before the answer was complete")
-        text = answer.decode("utf-8", "replace")
+        reads = command.startswith(("show ", "@!"))
+        begun = self._clock.monotonic()
+        patient_until = begun + min(_RELOADING, self._timeout / 2)
+        while True:
+            try:
+                answer = self._exchange(command.encode() + b"\n", begun + self._timeout)
+            except (ConnectionError, BlockingIOError) as failure:
+                if not (reads or isinstance(failure, _UNSENT)) or self._past(patient_until):
+                    self._explain(failure, command)
+            except OSError as failure:
+                self._explain(failure, command)
+            else:
+                if answer.endswith(b"\n"):
+                    return self._permitted(answer.decode("utf-8", "replace"), command)
+                if not reads or self._past(patient_until):
+                    raise self._unreachable(
+                        "the connection was closed before the answer was complete"
+                    )
+            self._clock.sleep(_PAUSE)
+
+    def _past(self, moment: float) -> bool:
+        return self._clock.monotonic() >= moment
+
+    def _permitted(self, text: str, command: str) -> str:
         if text.strip() == DENIED or f"\n{DENIED}" in text:
             raise LoadBalancerError(
                 Kind.PERMISSION_DENIED,

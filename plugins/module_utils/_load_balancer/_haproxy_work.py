@@ -75,7 +75,7 @@ class WorkCounter:
         self, master: runtime.RuntimeSocket, current: int
     ) -> list[tuple[int, Mapping[str, state.Load]]]:
         listed = state.parse_processes(master.ask("show proc"))
-        if not listed.workers:
+        if not listed.pids:
             raise LoadBalancerError(
                 Kind.UNREACHABLE, f"haproxy master socket {master.path}: it lists no worker"
             )

@@ -75,6 +75,9 @@ _UP_FROM = {
 }
 
 
+_OUT_OF_USE = (Phase.STARTED, Phase.STANDBY, Phase.UNHEALTHY)
+
+
 def advance(goal: Goal, world: World, busy: frozenset[str] = frozenset()) -> tuple[Track, ...]:
     """Return the tracks that may begin now. C(busy) names replicas something is under way for."""
     tracks: list[Track] = []
@@ -92,7 +95,9 @@ def plan(goal: Goal, observed: World, limit: int = 2000) -> Plan:
     for _batch in range(limit):
         tracks = advance(goal, world)
         if not tracks:
-            return Plan(goal.release, tuple(batches), before, tuple(lowest.items()), _capacity(goal, world))
+            return Plan(
+                goal.release, tuple(batches), before, tuple(lowest.items()), _capacity(goal, world)
+            )
         batches.append(Batch(tracks, _capacity(goal, world)))
         # What takes capacity away comes first: the lowest point of the batch is then seen.
         for track in sorted(tracks, key=lambda item: item.steps[0].verb in _UP):
@@ -108,8 +113,11 @@ def _advance_process(app: str, want: Want, world: World, busy: frozenset[str]) -
     wanted = [_slot(app, want, world, slot) for slot in range(1, want.replicas + 1)]
     names = {replica.name for replica in wanted}
     surplus = [replica for replica in replicas if replica.name not in names]
-    tracks = _cleanups(replicas, surplus, busy) + _drains(want, wanted, surplus, world, busy)
-    return tracks + _ups(want, wanted, surplus, world, busy)
+    serving = _serving(surplus, busy)
+    room = _available(wanted, world, busy) + len(serving) - want.floor
+    drains = [_track(replica, Verb.DRAIN) for replica in serving[: max(0, room)]]
+    cleanups = _cleanups(replicas, surplus, room >= 0, busy)
+    return cleanups + drains + _ups(want, wanted, surplus, world, busy)
 
 
 def _slot(app: str, want: Want, world: World, slot: int) -> Replica:
@@ -117,20 +125,20 @@ def _slot(app: str, want: Want, world: World, slot: int) -> Replica:
     return world.find(name) or Replica(name, want.process, want.release, slot, port=want.port)
 
 
-def _cleanups(replicas: list[Replica], surplus: list[Replica], busy: frozenset[str]) -> list[Track]:
-    """Take away what serves nobody: dead, misaddressed, leftover targets, and surplus that has left the pool."""
+def _cleanups(
+    replicas: list[Replica], surplus: list[Replica], enough: bool, busy: frozenset[str]
+) -> list[Track]:
+    """Take away what serves nobody.
+
+    What could never serve again goes at once. Surplus that runs could be brought back, by a health check that
+    passes again or by going back to its release: it is kept until C(enough) others serve.
+    """
     tracks = []
     for replica in replicas:
-        if replica.name in busy:
-            continue
-        if replica.phase in (Phase.DEAD, Phase.MISADDRESSED):
-            tracks.append(_track(replica, *_retire(replica)))
-        elif replica in surplus and replica.phase in (
-            Phase.MISSING,
-            Phase.STARTED,
-            Phase.STANDBY,
-            Phase.UNHEALTHY,
-        ):
+        gone = replica.phase in (Phase.DEAD, Phase.MISADDRESSED)
+        leftover = replica in surplus and replica.phase is Phase.MISSING
+        spare = replica in surplus and replica.phase in _OUT_OF_USE
+        if replica.name not in busy and (gone or leftover or (spare and enough)):
             tracks.append(_track(replica, *_retire(replica)))
     return tracks
 
@@ -147,17 +155,19 @@ def _retire(replica: Replica) -> list[Verb]:
     return verbs
 
 
-def _drains(
-    want: Want, wanted: list[Replica], surplus: list[Replica], world: World, busy: frozenset[str]
-) -> list[Track]:
-    """Drain as many serving surplus replicas as the capacity floor leaves room for."""
-    available = sum(
-        replica.phase is Phase.SERVING and replica.name in world.settled and replica.name not in busy
+def _available(wanted: list[Replica], world: World, busy: frozenset[str]) -> int:
+    """Count the wanted replicas that serve, have done so for min_ready_seconds, and stay."""
+    return sum(
+        replica.phase is Phase.SERVING
+        and replica.name in world.settled
+        and replica.name not in busy
         for replica in wanted
     )
-    serving = [replica for replica in surplus if replica.phase is Phase.SERVING and replica.name not in busy]
-    room = available + len(serving) - want.floor
-    return [_track(replica, Verb.DRAIN) for replica in serving[: max(0, room)]]
+
+
+def _serving(surplus: list[Replica], busy: frozenset[str]) -> list[Replica]:
+    """Return the surplus that serves and that nothing is under way for."""
+    return [item for item in surplus if item.phase is Phase.SERVING and item.name not in busy]
 
 
 def _ups(
@@ -192,7 +202,8 @@ def _up(want: Want, replica: Replica) -> Track:
 def _track(replica: Replica, *verbs: Verb) -> Track:
     return Track(
         tuple(
-            Step(verb, replica.process, replica.name, replica.release, replica.slot) for verb in verbs
+            Step(verb, replica.process, replica.name, replica.release, replica.slot)
+            for verb in verbs
         )
     )
 
@@ -234,7 +245,8 @@ def _target(replica: Replica) -> Target:
 def _activated(want: Want, world: World, replica: Replica) -> World:
     registered = _registered(want, world, replica).find(replica.name) or replica
     targets = tuple(
-        target and replace(target, admin=Admin.ACTIVE, health=Health.UP) for target in registered.targets
+        target and replace(target, admin=Admin.ACTIVE, health=Health.UP)
+        for target in registered.targets
     )
     return world.put(replace(registered, targets=targets))
 

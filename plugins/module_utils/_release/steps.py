@@ -94,4 +94,6 @@ class Plan:
     @property
     def steps(self) -> tuple[Step, ...]:
         """Every step in order."""
-        return tuple(step for batch in self.batches for track in batch.tracks for step in track.steps)
+        return tuple(
+            step for batch in self.batches for track in batch.tracks for step in track.steps
+        )
