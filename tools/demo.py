@@ -18,7 +18,6 @@ import sys
 import time
 from dataclasses import dataclass
 from importlib.metadata import version as library_version
-from pathlib import Path
 from typing import Any
 
 from tools import receipt
@@ -54,7 +53,9 @@ def say(text: str) -> None:
 def main() -> int:
     """Exit code 0: both cutovers lost nothing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--again", action="store_true", help="cut over again even if nothing changed")
+    parser.add_argument(
+        "--again", action="store_true", help="cut over again even if nothing changed"
+    )
     again = parser.parse_args().again
     sample = Sample("shop", FOLDER, int(os.environ.get("DEMO_PORT", "8480")))
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -78,7 +79,9 @@ def write_specs(sample: Sample) -> None:
     """Leave the two specs as a user would write them."""
     secret = FOLDER / "database_url"
     if not secret.exists():
-        with open(os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8") as stream:
+        with open(
+            os.open(secret, os.O_WRONLY | os.O_CREAT, 0o600), "w", encoding="utf-8"
+        ) as stream:
             stream.write(f"postgresql://shop:{secrets.token_hex(12)}@db.internal/shop")
     for version in (OLD, NEW):
         spec = sample.spec(
@@ -124,7 +127,9 @@ def cut_over(sample: Sample, act: Act) -> None:
         sample.run(act.playbook, FOLDER / act.spec)
         time.sleep(MARGIN)
         result = load.stop()
-    print(f"{act.name}: {summary({'planned': result.planned, 'accounted': result.accounted, 'failed': result.failed})}")
+    print(
+        f"{act.name}: {summary({'planned': result.planned, 'accounted': result.accounted, 'failed': result.failed})}"
+    )
 
 
 def summary(requests: dict[str, Any]) -> str:
@@ -147,7 +152,10 @@ def report(sample: Sample) -> int:
 
 def tools(sample: Sample) -> dict[str, str]:
     """Return the versions of what took part."""
-    found = {"ansible-core": library_version("ansible-core"), "docker SDK": library_version("docker")}
+    found = {
+        "ansible-core": library_version("ansible-core"),
+        "docker SDK": library_version("docker"),
+    }
     for name, command, pattern in (
         ("Docker Engine", ["docker", "version", "--format", "{{.Server.Version}}"], r"(\S+)"),
         ("HAProxy", ["docker", "exec", sample.balancer, "haproxy", "-v"], r"version (\S+)"),

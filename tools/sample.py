@@ -79,7 +79,9 @@ class Sample:
 
     def spec(self, version: str, *, replicas: int = 4, **more: Any) -> dict[str, Any]:
         """Return the variables of a release of the sample app; C(more) replaces whole variables."""
-        etc, run = (Path(parent) / "immutable-cutover" / self.balancer for parent in ("/etc", "/run"))
+        etc, run = (
+            Path(parent) / "immutable-cutover" / self.balancer for parent in ("/etc", "/run")
+        )
         return {
             "release_app": self.name,
             "release_image": images()[f"shop/web:{version}"]["reference"],
@@ -111,7 +113,9 @@ class Sample:
     def write(self, name: str, variables: Mapping[str, Any]) -> Path:
         """Leave variables as a file a person can read and run a playbook with."""
         path = self.folder / name
-        path.write_text("---\n" + yaml.safe_dump(dict(variables), sort_keys=False), encoding="utf-8")
+        path.write_text(
+            "---\n" + yaml.safe_dump(dict(variables), sort_keys=False), encoding="utf-8"
+        )
         return path
 
     def run(self, playbook: str, spec: Path, *options: str) -> None:

@@ -34,7 +34,9 @@ class ActionModule(ActionBase):
     _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease"))
     _requires_connection = True
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
         """Run the task."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
@@ -78,9 +80,15 @@ class ActionModule(ActionBase):
         first["rolled_back"] = not undone.get("failed", False)
         first["after"] = undone.get("after", first.get("after"))
         first["diff"] = _diff(first)
-        how = f"release {undone.get('release')} serves again" if undone.get("after") else "nothing of it is left"
+        how = (
+            f"release {undone.get('release')} serves again"
+            if undone.get("after")
+            else "nothing of it is left"
+        )
         if undone.get("failed"):
-            how = f"going back failed too: {undone.get('msg')}; run the same playbook again to go on"
+            how = (
+                f"going back failed too: {undone.get('msg')}; run the same playbook again to go on"
+            )
         first["msg"] = f"{first['msg']}; rolled back: {how}"
         return first
 
@@ -132,7 +140,9 @@ class ActionModule(ActionBase):
             self._say(f"{answer['message']}; that process is dead, taking over")
             return int(answer["epoch"])
         if self._clock.monotonic() >= give_up:
-            raise AnsibleActionFail(f"{answer['message']}; gave up after {self._wait} s, nothing was changed")
+            raise AnsibleActionFail(
+                f"{answer['message']}; gave up after {self._wait} s, nothing was changed"
+            )
         self._say(f"waiting: {answer['message']}")
         self._clock.sleep(min(LEASE_POLL, max(0.2, float(answer["expires_in"]))))
         return 0
@@ -140,7 +150,9 @@ class ActionModule(ActionBase):
     def _refuse_orphan(self) -> None:
         """Stop when the ansible-playbook this worker belongs to was killed."""
         if os.getppid() != self._controller:
-            raise AnsibleActionFail("the controller process is gone; this worker changes nothing more")
+            raise AnsibleActionFail(
+                "the controller process is gone; this worker changes nothing more"
+            )
 
     def _arguments(self) -> dict[str, Any]:
         wanted = ("spec", "to", "state_dir", "engine")
@@ -174,7 +186,11 @@ def _diff(result: Mapping[str, Any]) -> dict[str, Any]:
 def _worth_undoing(result: Mapping[str, Any]) -> bool:
     """Undo only what failed while coming up; a drain that did not end is not mended by going back."""
     step = result.get("failed_step") or {}
-    return bool(step) and step.get("verb") not in NOT_UNDONE and "fenced" not in str(result.get("error"))
+    return (
+        bool(step)
+        and step.get("verb") not in NOT_UNDONE
+        and "fenced" not in str(result.get("error"))
+    )
 
 
 def _holder(variables: Mapping[str, Any], controller: int) -> dict[str, str]:
