@@ -130,15 +130,15 @@ def _cleanups(
 ) -> list[Track]:
     """Take away what serves nobody.
 
-    What could never serve again goes at once. Surplus that runs could be brought back, by a health check that
+    What could never serve again goes at once, a target without its container too: the next container under
+    that name has another address. Surplus that runs could be brought back, by a health check that
     passes again or by going back to its release: it is kept until C(enough) others serve.
     """
     tracks = []
     for replica in replicas:
-        gone = replica.phase in (Phase.DEAD, Phase.MISADDRESSED)
-        leftover = replica in surplus and replica.phase is Phase.MISSING
+        gone = replica.phase in (Phase.DEAD, Phase.MISADDRESSED, Phase.MISSING)
         spare = replica in surplus and replica.phase in _OUT_OF_USE
-        if replica.name not in busy and (gone or leftover or (spare and enough)):
+        if replica.name not in busy and (gone or (spare and enough)):
             tracks.append(_track(replica, *_retire(replica)))
     return tracks
 
@@ -185,7 +185,9 @@ def _ups(
     existing = sum(bool(replica.container_id) or replica.name in busy for replica in wanted)
     room = want.replicas + want.max_surge - existing - serving_surplus
     missing = [
-        replica for replica in wanted if not replica.container_id and replica.name not in busy
+        replica
+        for replica in wanted
+        if not replica.container_id and not replica.registered and replica.name not in busy
     ]
     for replica in missing[: max(0, room)]:
         tracks.append(_up(want, replica))
