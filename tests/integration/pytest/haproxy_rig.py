@@ -135,6 +135,15 @@ class Haproxy:
             return "Uptime" in self.ask("show info")
         return False
 
+    def _master_answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(2)
+            connection.connect(str(self.master))
+            connection.sendall(b"show proc\n")
+            connection.shutdown(socket.SHUT_WR)
+            return b"worker" in connection.recv(65536)
+        return False
+
     def kill(self) -> None:
         """End master and worker at once."""
         if self._process is not None:
@@ -152,6 +161,7 @@ class Haproxy:
         before = self.pid()
         self._process.send_signal(signal.SIGUSR2)
         eventually(lambda: self._answers() and self.pid() != before)
+        eventually(self._master_answers)  # else it may miss the next signal
 
     def pid(self) -> str:
         """Return the current worker's process id."""
@@ -201,7 +211,7 @@ class Haproxy:
             except (OSError, http.client.HTTPException) as lost:
                 answers.append((0, repr(lost)))
 
-        threads = [threading.Thread(target=one) for _ in range(count)]
+        threads = [threading.Thread(target=one) for _again in range(count)]
         for thread in threads:
             thread.start()
         try:

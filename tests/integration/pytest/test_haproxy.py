@@ -149,10 +149,10 @@ def test_lb_05_a_reload_or_restart_after_any_step_keeps_the_targets(
     targets.await_healthy(bench.lb, "new", 5, CLOCK)
     targets.activate(bench.lb, "new")
     assert disturbed() == {"old": Admin.ACTIVE, "new": Admin.ACTIVE}
-    assert {bench.haproxy.get()[1] for _ in range(8)} == {"old", "new"}
+    assert {bench.haproxy.get()[1] for _again in range(8)} == {"old", "new"}
     targets.start_drain(bench.lb, "old")
     assert disturbed() == {"old": Admin.MAINTENANCE, "new": Admin.ACTIVE}
-    assert {bench.haproxy.get()[1] for _ in range(8)} == {"new"}
+    assert {bench.haproxy.get()[1] for _again in range(8)} == {"new"}
     targets.await_drained(bench.lb, ["old"], 5, CLOCK)
     bench.lb.deregister("old")
     assert disturbed() == {"new": Admin.ACTIVE}
@@ -188,7 +188,7 @@ def test_lb_06_the_work_of_a_leaving_worker_counts(bench: Bench) -> None:
 
 def test_lb_08_idle_clients_do_not_block_a_drain(bench: Bench) -> None:
     bench.up("one")
-    clients = [http.client.HTTPConnection("127.0.0.1", bench.haproxy.port) for _ in range(200)]
+    clients = [http.client.HTTPConnection("127.0.0.1", bench.haproxy.port) for _again in range(200)]
     for client in clients:
         client.request("GET", "/")
         assert client.getresponse().read() == b"one"
@@ -457,8 +457,14 @@ def test_writing_the_file_again_is_cheap(bench: Bench) -> None:
     asked: list[Path] = []
     options = {"socket": str(bench.haproxy.socket), "backend": "shop"}
     lb = factory.connect({**options, "config": str(bench.haproxy.config)}, CLOCK)
-    original = lb._config._validate  # type: ignore[attr-defined]
-    lb._config._validate = lambda draft: (asked.append(draft), original(draft))  # type: ignore[attr-defined]
+    config = lb._config  # type: ignore[attr-defined]
+    original = config._validate
+
+    def ask(draft: Path) -> None:
+        asked.append(draft)
+        original(draft)
+
+    config._validate = ask
     for number in range(5):
         lb.register(f"one-{number}", "127.0.0.1", 9)
         assert lb.persist()
@@ -500,3 +506,26 @@ def test_a_naive_order_loses(bench: Bench, tmp_path: Path) -> None:
     bench.apps["a1"].kill()
     time.sleep(0.5)
     assert load.stop().failed > 0
+
+
+def test_reloads_are_no_errors_for_who_looks_meanwhile(bench: Bench) -> None:
+    """While the master starts anew, its socket is refused for a moment."""
+    bench.up("one")
+    failures: list[str] = []
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.002):
+            try:
+                bench.lb.in_flight(["one"])
+                bench.lb.targets()
+            except LoadBalancerError as failure:
+                failures.append(failure.message)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    for _again in range(5):
+        bench.haproxy.reload()
+    stop.set()
+    thread.join()
+    assert failures == []

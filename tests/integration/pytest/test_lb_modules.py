@@ -90,11 +90,11 @@ def test_the_life_of_targets(bench: Bench) -> None:
     made = bench.thrice("lb_target", targets=[one, {**two, "weight": 10}])
     assert made["changed"] and made["before"][0]["targets"] == []
     assert [t["state"] for t in made["after"][0]["targets"]] == ["active", "active"]
-    assert {bench.haproxy.get()[1] for _ in range(6)} == {"one", "two"}
+    assert {bench.haproxy.get()[1] for _again in range(6)} == {"one", "two"}
 
     drained = bench.thrice("lb_target", targets=[{**one, "state": "draining"}])
     assert drained["after"][0]["targets"][0]["state"] == "draining"
-    assert {bench.haproxy.get()[1] for _ in range(6)} == {"two"}
+    assert {bench.haproxy.get()[1] for _again in range(6)} == {"two"}
 
     bench.thrice("lb_target", targets=[{"name": "one", "state": "maintenance"}])
     bench.thrice("lb_target", targets=[one, {**two, "weight": 20}])
@@ -114,7 +114,7 @@ def test_the_life_of_targets(bench: Bench) -> None:
 def test_standby_gets_no_traffic(bench: Bench) -> None:
     one, two = bench.app("one"), bench.app("two")
     bench.thrice("lb_target", targets=[one, {**two, "state": "standby"}])
-    assert {bench.haproxy.get()[1] for _ in range(6)} == {"one"}
+    assert {bench.haproxy.get()[1] for _again in range(6)} == {"one"}
 
 
 def test_the_last_target_is_kept_unless_told_otherwise(bench: Bench) -> None:
@@ -139,7 +139,7 @@ def test_every_error_is_reported_and_what_works_is_done(bench: Bench) -> None:
     assert answer["msg"].startswith("2 of 3 failed: ")
     assert [error["kind"] for error in answer["errors"]] == ["not_healthy", "not_healthy"]
     assert "L7STS 503" in answer["msg"]
-    assert {bench.haproxy.get()[1] for _ in range(4)} == {"good"}
+    assert {bench.haproxy.get()[1] for _again in range(4)} == {"good"}
 
 
 def test_one_unusable_load_balancer_stops_everything(bench: Bench) -> None:
@@ -157,7 +157,10 @@ def test_two_backends_at_once(bench: Bench) -> None:
     bench.thrice("lb_target", targets=[one], load_balancers=both)
     only = {"name": "one", "state": "absent"}
     bench.thrice(
-        "lb_target", targets=[only], load_balancers=[bench.balancer("other")], allow_last_target=True
+        "lb_target",
+        targets=[only],
+        load_balancers=[bench.balancer("other")],
+        allow_last_target=True,
     )
     assert [t.name for t in bench.haproxy.driver("shop").targets()] == ["one"]
     assert bench.haproxy.driver("other").targets() == ()

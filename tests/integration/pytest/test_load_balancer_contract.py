@@ -51,7 +51,7 @@ class Bench(Protocol):
 class MemoryBench:
     def __init__(self) -> None:
         self.memory = MemoryLoadBalancer(CLOCK)
-        self.lb = self.memory
+        self.lb: LoadBalancer = self.memory
         self._unready: set[int] = set()
 
     def app(self, name: str, *, ready: bool = True) -> tuple[str, int]:

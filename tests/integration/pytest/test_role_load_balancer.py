@@ -223,7 +223,7 @@ def test_the_role_makes_keeps_and_removes_a_load_balancer(site: Site) -> None:
     text = (site.dir / "cfg" / "haproxy.cfg").read_text()
     assert site.play()["changed"] == 0
     assert (site.dir / "cfg" / "haproxy.cfg").read_text() == text
-    assert {site.get() for _ in range(8)} == {"one", "two"}
+    assert {site.get() for _again in range(8)} == {"one", "two"}
 
     site.up("four")  # not persisted: the role's reload must keep it all the same
     changed = site.play(load_balancer_max_connections=1500)
@@ -242,7 +242,7 @@ def test_the_role_makes_keeps_and_removes_a_load_balancer(site: Site) -> None:
     eventually(site.serves, 10)
     after = {target.name: target.admin for target in site.lb().targets()}
     assert after == admins
-    assert {site.get() for _ in range(12)} == {"one", "two", "four"}
+    assert {site.get() for _again in range(12)} == {"one", "two", "four"}
     assert site.lb().persisted()
 
     assert site.play(load_balancer_state="absent")["failed"] == 0
