@@ -25,7 +25,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 DENIED = "Permission denied"
 _UNSENT = (ConnectionRefusedError, BlockingIOError)
 """What connecting raises when nothing listens, or too many wait: nothing was sent."""
-_RELOADING = 1.0
+_RELOADING = 2.5
 _PAUSE = 0.02
 _LARGEST_ANSWER = 64 * 1024 * 1024
 
