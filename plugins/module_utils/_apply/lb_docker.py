@@ -12,8 +12,9 @@ from typing import Any
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
     lb_container as wanted,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_errors import (
-    engine_errors,
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_sdk import (
+    require_sdk,
+    sdk_errors,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     EngineError,
@@ -28,7 +29,7 @@ try:
     from docker.errors import NotFound
     from docker.types import LogConfig, Mount
 except ImportError:
-    APIClient = None  # the engine's factory says so before anything here is made
+    APIClient = None  # require_sdk() says so before anything here is used
 
 _BINARY = ["/usr/sbin/haproxy"]
 _STOP_SECONDS = 10
@@ -38,6 +39,7 @@ class LoadBalancerContainer:
     """One container, known by its name, and only touched when it carries our label."""
 
     def __init__(self, options: Mapping[str, Any], spec: wanted.Wanted) -> None:
+        require_sdk()
         self._host = options.get("host") or "unix:///var/run/docker.sock"
         self._spec = spec
         self._client = APIClient(
@@ -164,5 +166,5 @@ class LoadBalancerContainer:
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        with engine_errors(f"container {self._spec.name}: {what}", self._host):
+        with sdk_errors(f"container {self._spec.name}: {what}", self._host):
             yield

@@ -134,7 +134,7 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
 ) -> None:
     source = tmp_path / "secret"
     source.write_text("s3cr3t-canary")
-    dies = ["/bin/sh", "-c", "for n in $(seq 30); do echo line $n; done; exit 7"]
+    dies = ["/bin/sh", "-c", "for n in $(seq 30); do echo line $n; done; sleep 1; exit 7"]
     bad = item("bad", command=dies, secrets=[{"name": "X", "source": str(source)}])
     failed = call([item("good"), bad])
     assert failed["failed"] and failed["changed"] is True
