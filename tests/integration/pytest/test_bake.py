@@ -196,10 +196,10 @@ def test_another_folder_without_a_network_gives_the_same_digests(
     old_mask = os.umask(0o077)
     try:
         again_base = record(second.bake(second.base, store=store))
+        assert again_base.layers == base.layers
         again_app = record(second.bake(second.app(base.reference), store=store))
     finally:
         os.umask(old_mask)
-    assert [layer.digest for layer in again_base.layers] == [layer.digest for layer in base.layers]
     assert (again_base.image_id, again_base.manifest_digest) == (
         base.image_id,
         base.manifest_digest,
