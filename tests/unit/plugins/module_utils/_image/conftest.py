@@ -82,9 +82,12 @@ class World:
 
     def options(self, **changes: t.Any) -> bake.BakeOptions:
         """Return where to bake."""
-        given = {"store": "store", "output": "output", "state_dir": "state"}
-        paths = {key: str(self.root / changes.pop(key, name)) for key, name in given.items()}
-        return bake.BakeOptions(**paths, **changes)
+        return bake.BakeOptions(
+            store=str(self.root / "store"),
+            output=str(self.root / changes.pop("output", "output")),
+            state_dir=str(self.root / "state"),
+            **changes,
+        )
 
     def write_recipe(self, version: str = "1.0.0") -> None:
         """Write the recipe and a lock that matches it."""

@@ -18,7 +18,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image import ba
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
 
 if t.TYPE_CHECKING:
-    from conftest import World
+    from tests.unit.plugins.module_utils._image.conftest import World
 
 
 def record_of(result: subject.BakeResult) -> BakeRecord:

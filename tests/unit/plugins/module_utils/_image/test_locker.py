@@ -15,7 +15,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image import lo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import read_lock
 
 if t.TYPE_CHECKING:
-    from conftest import World
+    from tests.unit.plugins.module_utils._image.conftest import World
 
 
 class Index:

@@ -73,7 +73,7 @@ def test_a_base_is_read(tmp_path: pathlib.Path) -> None:
     assert (recipe.suite, recipe.apt, recipe.base) == ("bookworm", ("python3",), "")
 
 
-REFUSED = [
+REFUSED: list[tuple[str, dict[str, t.Any], str, object, str]] = [
     ("B07-newline", APP, "name", "web\n", "name: control character U+000A at position 3"),
     ("B07-injection", APP, "name", "web;disable", "name: each part must match"),
     ("B07-dots", APP, "name", "../x", "name: each part must match"),
