@@ -165,6 +165,15 @@ def add_wheel(root: pathlib.Path) -> str:
 
 
 @pytest.fixture
+def tools(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let uv be found where it is not installed; these tests never run it."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "uv").write_text("#!/bin/false\n")
+    (folder / "uv").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
+@pytest.fixture
 def world(tmp_path: pathlib.Path) -> World:
     """Return a world with a locked app recipe of version 1.0.0."""
     found = World(tmp_path, add_base(tmp_path), add_wheel(tmp_path))

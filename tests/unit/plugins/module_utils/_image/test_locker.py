@@ -18,6 +18,9 @@ if t.TYPE_CHECKING:
     from tests.unit.plugins.module_utils._image.conftest import World
 
 
+pytestmark = pytest.mark.usefixtures("tools")
+
+
 class Index:
     """An index that serves one wheel, and counts how often it was asked."""
 

@@ -15,6 +15,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image import wh
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 
 
+pytestmark = pytest.mark.usefixtures("tools")
+
+
 def pylock(*names: tuple[str, str], package: str = "fast", version: str = "1.2") -> str:
     """Return a PEP 751 file that offers these file names with these hashes."""
     offers = "\n".join(
