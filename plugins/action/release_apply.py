@@ -21,8 +21,8 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 
 MODULE = "immutable.cutover.release_apply"
-PLAN_MODULE = "immutable.cutover.release_plan"
-FIRST_TURN, LONGEST_TURN = 4.0, 10.0
+# The start of a turn costs about half a second in which no wait goes on: most single replicas need only one turn.
+FIRST_TURN, LONGEST_TURN = 7.0, 10.0
 LEASE_POLL = 2.0
 # A run that died keeps what was observed; these steps only waited, so nothing new has to be undone.
 NOT_UNDONE = ("await", "drain", "deregister", "destroy")
@@ -55,7 +55,8 @@ class ActionModule(ActionBase):
         return first
 
     def _check(self, variables: dict[str, Any]) -> dict[str, Any]:
-        plan = self._module(PLAN_MODULE, self._arguments(), variables)
+        arguments = {**self._arguments(), "turn": {"plan": True}}
+        plan = self._module(MODULE, arguments, variables)
         if plan.get("failed"):
             return plan
         prepared = "\n".join(plan["lines"]) + "\n"

@@ -72,6 +72,10 @@ options:
         description: Keep the lease when this call fails.
         type: bool
         default: false
+      plan:
+        description: Return what M(immutable.cutover.release_plan) returns, and change nothing.
+        type: bool
+        default: false
       resume:
         description: What the call before handed on.
         type: dict
@@ -144,7 +148,10 @@ error_details:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import apply_release
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import (
+    apply_release,
+    plan_release,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
     APPLY_SPEC,
     failure,
@@ -154,9 +161,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import C
 
 def main() -> None:
     """Run one turn."""
-    module = AnsibleModule(argument_spec=APPLY_SPEC, supports_check_mode=False)
+    module = AnsibleModule(argument_spec=APPLY_SPEC, supports_check_mode=True)
     try:
-        result = apply_release(module.params)
+        plans = module.check_mode or module.params["turn"]["plan"]
+        result = plan_release(module.params) if plans else apply_release(module.params)
     except CutoverError as error:
         module.fail_json(**failure(error))
     module.exit_json(**result)

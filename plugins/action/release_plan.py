@@ -1,0 +1,35 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of release_plan: let the module release_apply plan, and do nothing else.
+
+Building a module of this size takes Ansible half a second, once for each module and playbook run. A role that plans and
+then applies pays for one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+MODULE = "immutable.cutover.release_apply"
+
+
+class ActionModule(ActionBase):
+    """Show what a release would do."""
+
+    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine"))
+    _requires_connection = True
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run the task."""
+        super().run(tmp, task_vars)
+        answer: dict[str, Any] = self._execute_module(
+            module_name=MODULE,
+            module_args={**self._task.args, "turn": {"plan": True}},
+            task_vars=task_vars,
+        )
+        answer.pop("invocation", None)
+        return answer
