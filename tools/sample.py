@@ -79,9 +79,6 @@ class Sample:
 
     def spec(self, version: str, *, replicas: int = 4, **more: Any) -> dict[str, Any]:
         """Return the variables of a release of the sample app; C(more) replaces whole variables."""
-        etc, run = (
-            Path(parent) / "immutable-cutover" / self.balancer for parent in ("/etc", "/run")
-        )
         return {
             "release_app": self.name,
             "release_image": images()[f"shop/web:{version}"]["reference"],
@@ -98,15 +95,7 @@ class Sample:
                     "resources": {"memory": "128m", "cpus": 1, "pids": 64},
                 }
             },
-            "release_load_balancers": [
-                {
-                    "socket": str(run / "admin.sock"),
-                    "master_socket": str(run / "master.sock"),
-                    "backend": "shop",
-                    "config": str(etc / "haproxy.cfg"),
-                    "container": self.balancer,
-                }
-            ],
+            "release_load_balancers": [{"name": self.balancer, "backend": "shop"}],
             **more,
         }
 

@@ -34,7 +34,8 @@ options:
     choices: [present, absent]
     default: present
   image:
-    description: The image, by digest or ID. It must be on the host and have C(/usr/sbin/haproxy), 2.5 or newer.
+    description:
+      - The image, as V(name@sha256:...) or by ID. It must be on the host and have C(/usr/sbin/haproxy), 2.5 or newer.
     type: str
     default: ''
   config:
@@ -69,6 +70,10 @@ options:
     description: Numeric group that HAProxy runs as, and that may use its sockets.
     type: int
     default: 10002
+  state_dir:
+    description: Folder on the host with the records of baked images, which tell what V(name@sha256:...) is here.
+    type: path
+    default: /var/lib/immutable-cutover
   engine:
     description: The container engine on the host.
     type: dict

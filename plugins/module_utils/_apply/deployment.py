@@ -44,12 +44,14 @@ from ansible_collections.immutable.cutover.plugins.module_utils._journal import 
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
+from ansible_collections.immutable.cutover.plugins.module_utils._release.names import check_name
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
     plan,
     simulate,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
+    LoadBalancerRef,
     parse_spec,
     to_mapping,
 )
@@ -59,6 +61,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 ENTRYPOINTS = "immutable.cutover.entrypoints"
 PREVIOUS = "previous"
 UNDO = "undo"
+DEFAULT_BALANCER = "cutover-lb"
 
 
 @dataclass(frozen=True)
@@ -240,15 +243,30 @@ def connect_all(spec: AppSpec, clock: Clock) -> dict[str, tuple[Balancer, ...]]:
     """Return the load balancers of each process, refusing options no driver knows."""
     found: dict[str, list[Balancer]] = {}
     for index, ref in enumerate(spec.load_balancers):
-        fields = Fields(dict(ref.options), f"load_balancers[{index}]")
-        options = {
-            key: fields.raw(key, item.get("default"))
-            for key, item in factory.LOAD_BALANCER_SPEC.items()
-        }
-        fields.finish()
-        driver = factory.connect(options, clock)
+        driver = factory.connect(_options(ref, f"load_balancers[{index}]"), clock)
         found.setdefault(ref.process, []).append(Balancer(driver, GroupCommit(driver)))
     return {process: tuple(balancers) for process, balancers in found.items()}
+
+
+def _options(ref: LoadBalancerRef, path: str) -> dict[str, object]:
+    """Return a driver's options; without a socket they are those of the role load_balancer, by name."""
+    fields = Fields(dict(ref.options), path)
+    name = check_name(fields.raw("name", DEFAULT_BALANCER), f"{path}.name")
+    options = {
+        key: fields.raw(key, option.get("default"))
+        for key, option in factory.LOAD_BALANCER_SPEC.items()
+    }
+    fields.finish()
+    if options["socket"]:
+        return options
+    sockets = f"/run/immutable-cutover/{name}"
+    return {
+        **options,
+        "socket": f"{sockets}/admin.sock",
+        "master_socket": f"{sockets}/master.sock",
+        "config": f"/etc/immutable-cutover/{name}/haproxy.cfg",
+        "container": name,
+    }
 
 
 def restored(record: ReleaseRecord, wanted: AppSpec, *, keep_scale: bool) -> AppSpec:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import STATE_DIR_SPEC
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory as engines
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -48,6 +49,7 @@ LB_CONTAINER_SPEC: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "image": {"type": "str", "default": ""},
+    **STATE_DIR_SPEC,
     "config": {"type": "str", "default": ""},
     "config_dir": {"type": "path", "required": True},
     "socket_dir": {"type": "path", "required": True},
@@ -72,6 +74,7 @@ class Wanted:
 
     name: str
     image: str
+    state_dir: str
     network: str
     publish: tuple[tuple[str, int], ...]
     config_dir: str
@@ -258,6 +261,7 @@ def _wanted(params: Mapping[str, Any]) -> Wanted:
     return Wanted(
         name=checked_name("name", params["name"]),
         image=params["image"],
+        state_dir=params["state_dir"],
         network=checked_name("network", params["network"]),
         publish=publish,
         config_dir=params["config_dir"],

@@ -20,6 +20,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     EngineError,
     InvalidInput,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import resolve_image
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
     _haproxy_file as file,
 )
@@ -65,8 +66,13 @@ class LoadBalancerContainer:
         """Return the ID of the image, which must be on the host."""
         if not self._spec.image:
             raise InvalidInput("image", self._spec.image, "must be an image on this host")
+        if "@" in self._spec.image:
+            return resolve_image(self._spec.image, self._spec.state_dir, self._has_image)
         with self._errors(f"find image {self._spec.image}"):
             return str(self._client.inspect_image(self._spec.image)["Id"])
+
+    def _has_image(self, image_id: str) -> bool:
+        return any(row["Id"] == image_id for row in self._client.images())
 
     def start(self, image_id: str) -> None:
         """Create and start it; one that does not start is removed again."""
