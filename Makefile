@@ -20,7 +20,7 @@ PYTHON := .venv/bin/python
 PARTS := lint unit sanity integration molecule
 COLLECTION_LINK := .ansible/collections/ansible_collections/immutable/cutover
 
-.PHONY: help venv collection-link engine demo bench test $(PARTS) format changelog lock-requirements clean
+.PHONY: help venv collection-link engine test-packages demo bench test $(PARTS) format changelog lock-requirements clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,7 +41,10 @@ demo: engine ## bake, deploy, replace under load, roll back, and draw the receip
 bench: engine ## ratios of the replace flow over a raw script (build/bench.json)
 	@$(PYTHON) -m tools.bench
 
-test: engine ## every test: lint, unit, sanity, integration, molecule
+test-packages: engine
+	@.venv/bin/ansible-playbook tools/plays/test_packages.yml
+
+test: test-packages ## every test: lint, unit, sanity, integration, molecule
 	@$(PYTHON) tools/run_tests.py $(PARTS)
 
 lint: venv ## ruff, mypy, yamllint, ansible-lint, antsibull-docs, antsibull-changelog
@@ -53,7 +56,7 @@ unit: venv ## pytest: pure code and the tools
 sanity: venv ## ansible-test sanity and units, in a copy, no ignores
 	@$(PYTHON) tools/run_tests.py $@
 
-integration: engine ## pytest against real Docker and HAProxy
+integration: test-packages ## pytest against real Docker and HAProxy
 	@$(PYTHON) tools/run_tests.py $@
 
 molecule: engine ## the Molecule scenarios
