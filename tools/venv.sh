@@ -60,6 +60,7 @@ rm -f "$stamp"
 "$python" -m venv --clear .venv
 .venv/bin/python -m pip install -q --disable-pip-version-check --no-cache-dir --require-hashes -r requirements/bootstrap.txt
 uv_follows_pip
-.venv/bin/uv pip sync -q --python .venv/bin/python --require-hashes requirements/dev.txt
+# With bytecode: every module start imports from here, and PYTHONDONTWRITEBYTECODE keeps it from being made later.
+.venv/bin/uv pip sync -q --compile-bytecode --python .venv/bin/python --require-hashes requirements/dev.txt
 wanted > "$stamp"
 echo "venv: ready"

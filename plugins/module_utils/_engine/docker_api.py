@@ -99,6 +99,16 @@ class DockerApi:
         response = self._send("GET", path, stdout=1, stderr=1, tail=tail)
         return b"".join(_pieces(response.body))
 
+    def execute(self, container: str, command: list[str]) -> tuple[int, bytes]:
+        """Run a command in a container to its end; return its exit code and what it printed."""
+        body = {"AttachStdout": True, "AttachStderr": True, "Cmd": command}
+        process = self._json("POST", f"/containers/{_quoted(container)}/exec", body)["Id"]
+        output = self._send("POST", f"/exec/{process}/start", {"Detach": False, "Tty": False}).body
+        code = self._json("GET", f"/exec/{process}/json")["ExitCode"]
+        if code is None:
+            raise http.client.HTTPException(f"{command[0]} went on after its output had ended")
+        return int(code), b"".join(_pieces(output))
+
     def remove_image(self, image: str) -> None:
         """Remove an image with all its tags."""
         self._send("DELETE", f"/images/{_quoted(image)}", force=1)
