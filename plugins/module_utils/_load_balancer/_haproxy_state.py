@@ -120,10 +120,18 @@ class Processes:
         return self.workers + self.leaving
 
 
-def parse_servers(answer: str) -> tuple[Server, ...]:
-    """Read C(show servers state B;show stat B 4 -1): the intent of one, the load of the other."""
+def servers_stat() -> str:
+    """Return the command for the load of every server.
+
+    Of all proxies, because a name would also find a frontend: one that is called like the backend hides its servers.
+    """
+    return "show stat -1 4 -1"
+
+
+def parse_servers(answer: str, backend: str) -> tuple[Server, ...]:
+    """Read C(show servers state B) and servers_stat(): the intent of one, the load of the other."""
     states, found, stat = answer.partition(_STAT_HEADER)
-    loads = parse_load(_STAT_HEADER + stat)
+    loads = parse_load(_STAT_HEADER + stat, backend)
     lines = [line.split() for line in states.splitlines() if line.strip()]
     header = next((line for line in lines if line[0] == "#"), None)
     if header is None or not found:
@@ -131,11 +139,11 @@ def parse_servers(answer: str) -> tuple[Server, ...]:
     rows = [
         dict(zip(header[1:], line, strict=True)) for line in lines if len(line) == len(header) - 1
     ]
-    return tuple(_server(row, loads.get(row["srv_name"])) for row in rows)
+    # A server added between the two answers has no load yet; every other one must have one.
+    return tuple(_server(row, loads[row["srv_name"]]) for row in rows if row["srv_name"] in loads)
 
 
-def _server(row: Mapping[str, str], load: Load | None) -> Server:
-    load = load or Load(0, 0)
+def _server(row: Mapping[str, str], load: Load) -> Server:
     return Server(
         name=row["srv_name"],
         address=row["srv_addr"],
@@ -152,11 +160,15 @@ def _server(row: Mapping[str, str], load: Load | None) -> Server:
     )
 
 
-def parse_load(answer: str) -> dict[str, Load]:
-    """Read the server rows of C(show stat)."""
+def parse_load(answer: str, backend: str) -> dict[str, Load]:
+    """Read the rows of a backend's servers in what servers_stat() answers."""
     loads = {}
     for row in _stat_rows(answer):
-        if row["svname"] in ("FRONTEND", "BACKEND") or row.get("type") not in ("2", None):
+        if (
+            row["pxname"] != backend
+            or row["svname"] in ("FRONTEND", "BACKEND")
+            or row.get("type") not in ("2", None)
+        ):
             continue
         loads[row["svname"]] = Load(
             current=int(row["scur"] or 0),

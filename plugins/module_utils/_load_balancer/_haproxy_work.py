@@ -52,7 +52,7 @@ class WorkCounter:
         return {name: _sum(name, processes) for name in names}
 
     def _current(self) -> tuple[int, Mapping[str, state.Load]]:
-        answer = self._socket.ask(f"show info;show stat {self._backend} 4 -1")
+        answer = self._socket.ask(f"show info;{state.servers_stat()}")
         info, _sep, rest = answer.partition("# pxname,")
         loads = self._loads("# pxname," + rest, answer)
         pid = int(state.parse_info(info).get("Pid", "0"))
@@ -83,7 +83,7 @@ class WorkCounter:
         others = [pid for pid in listed.pids if pid != current]
         found = []
         for pid in others:
-            answer = master.ask(f"@!{pid} show stat {self._backend} 4 -1")
+            answer = master.ask(f"@!{pid} {state.servers_stat()}")
             if not answer.startswith(_GONE) and answer.strip():
                 found.append((pid, self._loads(answer, answer)))
             elif pid in state.parse_processes(master.ask("show proc")).pids:
@@ -97,7 +97,7 @@ class WorkCounter:
         if answer.startswith("No such proxy") or "\nNo such proxy" in answer:
             return {}
         try:
-            return state.parse_load(stat)
+            return state.parse_load(stat, self._backend)
         except (ValueError, KeyError) as unreadable:
             raise LoadBalancerError(
                 Kind.UNREACHABLE,

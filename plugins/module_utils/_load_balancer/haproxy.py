@@ -257,13 +257,11 @@ class HaproxyLoadBalancer(LoadBalancer):
             self._fail(Kind.INVALID_CONFIG, str(problem))
 
     def _servers(self) -> tuple[state.Server, ...]:
-        answer = self._socket.ask(
-            f"show servers state {self._backend};show stat {self._backend} 4 -1"
-        )
+        answer = self._socket.ask(f"show servers state {self._backend};{state.servers_stat()}")
         if answer.startswith("Can't find backend"):
             self._probe_backend()
         try:
-            return state.parse_servers(answer)
+            return state.parse_servers(answer, self._backend)
         except (ValueError, KeyError) as unreadable:
             self._fail(
                 Kind.UNREACHABLE, f"cannot understand the answer ({unreadable})", answer[:200]

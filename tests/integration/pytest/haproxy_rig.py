@@ -49,7 +49,8 @@ defaults
     retries 0
     option idle-close-on-response
 
-frontend entrance
+# Named like the backend on purpose: HAProxy then finds the frontend by that name, and no server of the backend.
+frontend shop
     bind 127.0.0.1:{port}
     default_backend shop
 """

@@ -53,27 +53,32 @@ def answer(op: int, admin: int, *, weight: int = 1, checks: int = 6, stat: str =
     ],
 )
 def test_state_and_health(op: int, admin: int, stat: str, expected: Admin, health: Health) -> None:
-    (server,) = state.parse_servers(answer(op, admin, stat=stat))
+    (server,) = state.parse_servers(answer(op, admin, stat=stat), "shop")
     assert (server.admin, server.health) == (expected, health)
     assert (server.name, server.address, server.port) == ("one", "10.0.0.1", 8080)
 
 
 def test_weight_zero_drains_and_a_check_that_is_off_says_nothing() -> None:
     row = "shop,one,0,0,3,2,L7OK,200,OK,"
-    (server,) = state.parse_servers(answer(2, 0, weight=0, stat=row))
+    (server,) = state.parse_servers(answer(2, 0, weight=0, stat=row), "shop")
     assert server.admin is Admin.DRAINING
-    (server,) = state.parse_servers(answer(2, 8, checks=2, stat=row))
+    (server,) = state.parse_servers(answer(2, 8, checks=2, stat=row), "shop")
     assert server.health is Health.UNKNOWN and not server.check_enabled
+
+
+def test_a_server_whose_load_is_unknown_is_not_taken_for_idle() -> None:
+    assert state.parse_servers(answer(2, 8, stat="other,one,0,0,0,2,L7OK,200,OK,"), "shop") == ()
 
 
 def test_the_last_check_is_told_in_full() -> None:
     row = 'shop,one,0,0,0,2,L7STS,503,"HTTP status check returned code <3C>503<3E>",'
-    (server,) = state.parse_servers(answer(2, 8, stat=row))
+    (server,) = state.parse_servers(answer(2, 8, stat=row), "shop")
     assert server.check == "L7STS 503 HTTP status check returned code <3C>503<3E>"
 
 
 def test_load_is_read_per_server_and_not_of_the_whole() -> None:
-    loads = state.parse_load(f"{STAT}\nshop,one,2,3,9,2,,,,\nshop,BACKEND,7,7,9,1,,,,\n\n")
+    rows = "shop,one,2,3,9,2,,,,\nother,one,8,8,9,2,,,,\nshop,BACKEND,7,7,9,1,,,,"
+    loads = state.parse_load(f"{STAT}\n{rows}\n\n", "shop")
     assert set(loads) == {"one"}
     assert (loads["one"].current, loads["one"].queued) == (3, 2)
 
@@ -81,13 +86,13 @@ def test_load_is_read_per_server_and_not_of_the_whole() -> None:
 @pytest.mark.parametrize("text", ["", "1\n", "Can't find backend.\n", "\n\n", "# pxname"])
 def test_what_is_no_answer_is_not_read_as_an_empty_backend(text: str) -> None:
     with pytest.raises((ValueError, KeyError)):
-        state.parse_servers(text)
+        state.parse_servers(text, "shop")
 
 
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(ValueError, KeyError):
-        assert state.parse_servers(text) is not None
+        assert state.parse_servers(text, "shop") is not None
 
 
 def test_processes() -> None:
