@@ -171,7 +171,7 @@ class StepRunner:
         """Take it out of rotation, once enough others serve in the load balancers' own view."""
         want = self._wants[step.process]
         while not self._drain_now(step, want):
-            left = self._timers.left(f"floor:{step.replica}", 60)
+            left = self._timers.left(f"drain:{step.replica}", 60)
             if left <= 0:
                 raise WaitTimeout(
                     f"{step.replica}: not drained: fewer than {want.floor} other replicas of "
@@ -189,8 +189,7 @@ class StepRunner:
             if replica is None or not replica.registered:
                 return True
             serves = replica.phase is Phase.SERVING
-            may_serve = serves or replica.phase is Phase.UNHEALTHY
-            if may_serve and serving_count(world, step.process) - serves < want.floor:
+            if replica.routed and serving_count(world, step.process) - serves < want.floor:
                 return False
             for driver in self._site.drivers(step.process):
                 _drain_if_there(driver, step.replica)

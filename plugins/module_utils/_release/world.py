@@ -53,6 +53,13 @@ class Replica:
         return any(target is not None for target in self.targets)
 
     @property
+    def routed(self) -> bool:
+        """Whether a load balancer sends it traffic, or will as soon as its check passes again."""
+        if not self.running or self.phase is Phase.MISADDRESSED:
+            return False
+        return any(target is not None and target.admin is Admin.ACTIVE for target in self.targets)
+
+    @property
     def phase(self) -> Phase:
         """Return where it stands."""
         if not self.container_id:

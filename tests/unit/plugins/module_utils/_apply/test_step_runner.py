@@ -1,0 +1,255 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Single steps at the moment of acting, in a world where a wait is cut off after a few looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import step_runner
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Interrupted
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
+    StepRunner,
+    Timers,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    EngineError,
+    Fenced,
+    LoadBalancerError,
+    ProbeError,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
+    Admin,
+    Health,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
+from ansible_collections.immutable.cutover.tests.unit.support.simulation import (
+    APP,
+    PATIENCE,
+    PROCESS,
+    SimulatedProbe,
+    Simulation,
+)
+
+UP = (Verb.START, Verb.READY, Verb.REGISTER, Verb.ACTIVATE, Verb.CONFIRM)
+
+
+class Host:
+    """A simulation and the run that has its lease."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, balancers: int = 1) -> None:
+        self.simulation = Simulation(balancers)
+        probe = SimulatedProbe(self.simulation)
+        monkeypatch.setattr(step_runner, "readiness_probe", lambda _process: probe)
+        self.timers = Timers(self.simulation.clock)
+        self.notes: dict[str, str] = {}
+
+    def run(
+        self, version: str = "a", replicas: int = 2, surge: int = 1, unavailable: int = 0
+    ) -> None:
+        """Begin a run that wants this release."""
+        self.release = self.simulation.release(version, replicas, surge, unavailable)
+        self.runner = self.runner_of(self.release)
+
+    def runner_of(self, release: Release) -> StepRunner:
+        lease = self.simulation.lease
+        before = lease.read().epoch
+        epoch = lease.acquire(Holder(f"run-{before}"), 60, take_over=before).epoch
+        self.simulation.epoch = self.simulation.acting_epoch = epoch
+        return StepRunner(
+            release, self.simulation.site, lease, epoch, self.timers, self.notes.__setitem__
+        )
+
+    def name(self, slot: int = 1) -> str:
+        return replica_name(APP, PROCESS, self.release.id, slot)
+
+    def do(self, verb: Verb, slot: int = 1, runner: StepRunner | None = None) -> object:
+        self.simulation.clock.looks = PATIENCE
+        step = Step(verb, PROCESS, self.name(slot), self.release.id, slot)
+        return (runner or self.runner).run(step)
+
+    def up(self, *slots: int) -> None:
+        """Bring replicas up, step by step."""
+        for slot in slots:
+            for verb in UP:
+                self.do(verb, slot)
+                self.simulation.ready.update(self.simulation.running())
+
+    def admins(self, slot: int = 1) -> list[Admin | None]:
+        found = [driver.entries().get(self.name(slot)) for driver in self.simulation.drivers]
+        return [target.admin if target else None for target in found]
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    made = Host(monkeypatch)
+    made.run()
+    yield made
+    made.simulation.close()
+
+
+@pytest.fixture
+def pair(monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    """A host with two load balancers."""
+    made = Host(monkeypatch, balancers=2)
+    made.run()
+    yield made
+    made.simulation.close()
+
+
+def test_up_in_every_balancer_and_persisted(pair: Host) -> None:
+    pair.up(1, 2)
+    assert pair.admins(1) == pair.admins(2) == [Admin.ACTIVE, Admin.ACTIVE]
+    assert all(driver.persisted() for driver in pair.simulation.drivers)
+    assert [call for call in pair.simulation.engine.calls if call[0] != "start"] == []
+
+
+def test_cap_a_drain_waits_until_enough_others_serve(host: Host) -> None:
+    host.up(1, 2)
+    host.simulation.sicken(host.name(2))
+    with pytest.raises(Interrupted):
+        host.do(Verb.DRAIN, 1)
+    assert host.admins(1) == [Admin.ACTIVE]
+    assert host.notes == {host.name(1): "waiting for 2 others that serve"}
+
+
+def test_cap_what_is_sick_is_kept_as_well(host: Host) -> None:
+    host.up(1, 2)
+    host.simulation.sicken(host.name(1))
+    host.simulation.sicken(host.name(2))
+    with pytest.raises(Interrupted):
+        host.do(Verb.DRAIN, 1)
+    assert host.admins(1) == [Admin.ACTIVE]
+
+
+def test_cap_what_one_balancer_forgot_is_kept_by_the_other(pair: Host) -> None:
+    pair.up(1, 2)
+    pair.simulation.drivers[1].lose(pair.name(1))
+    with pytest.raises(Interrupted):
+        pair.do(Verb.DRAIN, 1)
+    assert pair.admins(1) == [Admin.ACTIVE, None]
+
+
+def test_a_drain_goes_on_once_others_serve(host: Host) -> None:
+    host.up(1, 2)
+    old, host.release = host.release, host.simulation.release("b", 1, 1, 0)
+    host.runner = host.runner_of(host.release)
+    new = host.name(1)
+    host.up(1)
+    host.release = old
+    host.do(Verb.DRAIN, 1)
+    assert host.admins(1) == [Admin.DRAINING]
+    assert new in host.simulation.drivers[0].entries()
+    assert host.simulation.drivers[0].persisted()
+
+
+def test_a_drain_of_what_is_gone_or_drained_changes_nothing(pair: Host) -> None:
+    pair.up(1, 2)
+    pair.simulation.drivers[0].change(pair.name(1), admin=Admin.DRAINING)
+    pair.simulation.drivers[1].lose(pair.name(1))
+    pair.do(Verb.DRAIN, 1)
+    assert pair.admins(1) == [Admin.DRAINING, None]
+    pair.do(Verb.DRAIN, 3)
+
+
+@pytest.mark.parametrize("verb", [Verb.READY, Verb.ACTIVATE, Verb.DRAIN, Verb.AWAIT])
+def test_a_wait_keeps_its_time_under_the_name_of_its_step(host: Host, verb: Verb) -> None:
+    """The executor forgets a timer with its step: the next wait of that kind has its whole time."""
+    host.up(1, 2)
+    if verb is Verb.READY:
+        host.simulation.ready.clear()
+    elif verb is Verb.AWAIT:
+        host.simulation.drivers[0].change(host.name(1), admin=Admin.DRAINING)
+        host.simulation.set_work(host.name(1), 1)
+    else:
+        host.simulation.sicken(host.name(1))
+    host.timers.began.clear()
+    with pytest.raises(Interrupted):
+        host.do(verb, 1)
+    assert list(host.timers.began) == [f"{verb.value}:{host.name(1)}"]
+
+
+def test_a_timer_of_before_a_reboot_begins_anew(host: Host) -> None:
+    host.timers.began["x"] = 10_000.0
+    assert host.timers.left("x", 60) == 60
+    assert host.timers.began["x"] == host.simulation.clock.monotonic()
+
+
+@pytest.mark.parametrize(
+    "verb", [Verb.START, Verb.REGISTER, Verb.ACTIVATE, Verb.DRAIN, Verb.DEREGISTER, Verb.DESTROY]
+)
+def test_fence_a_late_step_changes_nothing(pair: Host, verb: Verb) -> None:
+    pair.up(1, 2)
+    late, current = pair.runner, pair.runner_of(pair.release)
+    if verb in (Verb.DEREGISTER, Verb.DESTROY):
+        for driver in pair.simulation.drivers:
+            driver.change(pair.name(1), admin=Admin.DRAINING)
+    if verb is Verb.DESTROY:
+        pair.do(Verb.DEREGISTER, 1, current)
+    calls, admins = list(pair.simulation.engine.calls), pair.admins(1)
+    with pytest.raises(Fenced, match="fenced: run epoch 1, current epoch 2"):
+        pair.do(verb, 3 if verb is Verb.START else 1, late)
+    assert (pair.simulation.engine.calls, pair.admins(1)) == (calls, admins)
+
+
+def test_destroy_refuses_what_a_balancer_still_has(pair: Host) -> None:
+    pair.up(1, 2)
+    pair.simulation.drivers[0].lose(pair.name(1))
+    with pytest.raises(
+        CutoverError, match="still registered in memory backend 1; it is not destroyed"
+    ):
+        pair.do(Verb.DESTROY, 1)
+    assert pair.name(1) in pair.simulation.running()
+
+
+def test_view_a_zero_counts_only_while_the_balancer_routes_nothing_there(host: Host) -> None:
+    host.up(1, 2)
+    with pytest.raises(LoadBalancerError, match="is active while it was waited for its drain"):
+        host.do(Verb.AWAIT, 1)
+
+
+def test_drainchk_a_busy_replica_is_waited_for_and_the_note_says_so(host: Host) -> None:
+    host.up(1, 2)
+    host.simulation.drivers[0].change(host.name(1), admin=Admin.DRAINING)
+    host.simulation.set_work(host.name(1), 3)
+    with pytest.raises(Interrupted):
+        host.do(Verb.AWAIT, 1)
+    assert host.notes[host.name(1)] == "3 requests in flight"
+    host.simulation.set_work(host.name(1), 0)
+    assert host.do(Verb.AWAIT, 1) == {}
+
+
+def test_a_replica_that_dies_before_it_is_registered_is_told_with_its_log(host: Host) -> None:
+    host.do(Verb.START)
+    host.simulation.ready.add(host.name())
+    host.do(Verb.READY)
+    host.simulation.engine.crash(host.name(), 3, "boom")
+    with pytest.raises(EngineError, match="its container is exited, exit code 3") as caught:
+        host.do(Verb.REGISTER)
+    assert caught.value.details["log"] == ["boom"]
+    assert host.admins() == [None]
+
+
+def test_confirm_ends_when_it_does_not_serve(host: Host) -> None:
+    host.up(1, 2)
+    host.simulation.drivers[0].health(host.name(1), Health.DOWN)
+    with pytest.raises(ProbeError, match="unhealthy within min_ready_seconds 0"):
+        host.do(Verb.CONFIRM, 1)
+
+
+def test_destroy_twice(host: Host) -> None:
+    host.up(1, 2)
+    host.simulation.drivers[0].lose(host.name(1))
+    assert host.do(Verb.DESTROY, 1) == {"exit_code": 143, "killed": False}
+    assert host.do(Verb.DESTROY, 1) == {"gone": True}
+
+
+def test_a_process_that_is_not_in_the_spec_cannot_come_up(host: Host) -> None:
+    with pytest.raises(CutoverError, match="process api is not in the spec"):
+        host.runner.run(Step(Verb.START, "api", "shop-api-00000000-1", "00000000", 1))
