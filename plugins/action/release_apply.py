@@ -9,6 +9,7 @@ whose steps are refused as soon as another run took the lease.
 from __future__ import annotations
 
 import getpass
+import multiprocessing
 import os
 import socket
 import uuid
@@ -43,7 +44,7 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             return self._check(variables)
         self._clock = SystemClock()
-        self._controller = os.getppid()
+        self._controller = _controller()
         self._name = str(variables.get("inventory_hostname", ""))
         self._holder = _holder(variables, self._controller)
         lease = self._task.args.get("lease") or {}
@@ -150,7 +151,7 @@ class ActionModule(ActionBase):
 
     def _refuse_orphan(self) -> None:
         """Stop when the ansible-playbook this worker belongs to was killed."""
-        if os.getppid() != self._controller:
+        if self._controller not in (os.getppid(), os.getpid()):
             raise AnsibleActionFail(
                 "the controller process is gone; this worker changes nothing more"
             )
@@ -204,6 +205,12 @@ def _holder(variables: Mapping[str, Any], controller: int) -> dict[str, str]:
         "process": _process_identity(controller),
         "job": str(job),
     }
+
+
+def _controller() -> int:
+    """Return the pid of the ansible-playbook that forked this worker, even if it was killed since."""
+    parent = multiprocessing.parent_process()
+    return os.getpid() if parent is None or parent.pid is None else parent.pid
 
 
 def _process_identity(pid: int) -> str:
