@@ -142,7 +142,11 @@ class Executor:
         """Work for about that long; mutations under way are always finished first."""
         deadline = self._clock.monotonic() + seconds
         with ThreadPoolExecutor(MAX_TRACKS) as pool:
-            world = self._loop(pool, deadline)
+            try:
+                world = self._loop(pool, deadline)
+            except BaseException:
+                self._clock.over.set()  # the pool would wait for every wait that is under way
+                raise
         status = "failed" if self._failure else "more" if self._clock.over.is_set() else "done"
         error, step = self._failure or (None, None)
         return Outcome(
@@ -156,7 +160,8 @@ class Executor:
         )
 
     def _loop(self, pool: ThreadPoolExecutor, deadline: float) -> World:
-        renew_at = self._clock.monotonic() + RENEW_EVERY
+        every = min(RENEW_EVERY, self._run.ttl / 3)
+        renew_at = self._clock.monotonic() + every
         while True:
             self._wake.clear()
             self._reap()
@@ -174,8 +179,8 @@ class Executor:
                 self._clock.over.set()
             if now >= renew_at:
                 self._run.lease.renew(self._run.id, self._run.ttl)
-                renew_at = now + RENEW_EVERY
-            self._wake.wait(min(1.0, max(0.02, deadline - now)))
+                renew_at = now + every
+            self._wake.wait(min(1.0, every, max(0.02, deadline - now)))
 
     def _reap(self) -> None:
         for name in [name for name, future in self._running.items() if future.done()]:
