@@ -27,6 +27,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes im
     readiness_probe,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
+    Begun,
     ReleaseRecord,
     Releases,
 )
@@ -87,6 +88,7 @@ class Deployment:
     ) -> None:
         self._clock = clock
         self._state_dir = state_dir
+        self._to = to
         self.epoch = 0
         wanted = parse_spec(value)
         # The drivers get the plain clock: a change they have begun is always finished and confirmed.
@@ -100,7 +102,7 @@ class Deployment:
         self._check_host(engine)
         self.world = observe(self.site, wanted.app)
         self._check_processes()
-        self.was_unnoted = self.needs_record()
+        self.loose_ends = self._loose_ends()
 
     @property
     def app(self) -> str:
@@ -118,11 +120,23 @@ class Deployment:
             world = simulate(self.release.goal(), world, step)
         return world
 
-    def needs_record(self) -> bool:
-        """Whether the release runs, but a run that died had not noted it yet."""
-        return self.releases.completed()[-1:] != [self.release.id] and bool(
-            self.release.wanted_replicas
-        )
+    def _loose_ends(self) -> tuple[str, ...]:
+        """Say what a run that died has left, apart from replicas and targets; every run puts it in order."""
+        found = [
+            f"persist what {balancer.driver.where} has registered"
+            for balancer in self._balancers()
+            if not balancer.driver.persisted()
+        ]
+        if self.releases.completed()[-1:] != [self.release.id] and self.release.wanted_replicas:
+            found.append(f"record release {self.release.id}")
+        return tuple(found)
+
+    def _balancers(self) -> list[Balancer]:
+        return [balancer for group in self.site.balancers.values() for balancer in group]
+
+    def lease_holder(self) -> Holder | None:
+        """Return who has the lease now, whether alive or dead."""
+        return Lease(self._state_dir, self.app, self._clock).read().holder
 
     def work(self, turn: Turn) -> tuple[Outcome, list[Row]]:
         """Take the lease, work for a bounded time, and when all is done note it and give the lease back."""
@@ -131,6 +145,8 @@ class Deployment:
         state = lease.acquire(turn.holder, turn.ttl, turn.take_over, turn.epoch)
         self.epoch = state.epoch
         run = Run(turn.holder.run, state.epoch, turn.ttl, journal, lease)
+        if not turn.epoch:
+            self._begin(lease)
         outcome = Executor(self.release, self.site, run, self._clock, turn.resume).work(
             turn.seconds
         )
@@ -142,6 +158,14 @@ class Deployment:
         if outcome.status == "done" or (outcome.status == "failed" and not turn.undo_follows):
             lease.release(turn.holder.run)
         return outcome, journal.written
+
+    def _begin(self, lease: Lease) -> None:
+        """Note where this run goes, and bring on disk what a run that died had changed and not yet persisted."""
+        with lease.guard(self.epoch):
+            if self.release.wanted_replicas and self._to != UNDO:
+                self.releases.begin(Begun(self.release.id, self._to))
+            for balancer in self._balancers():
+                balancer.driver.persist()
 
     def _choose(self, wanted: AppSpec, to: str, engine: Engine) -> Release:
         if not to:
@@ -160,7 +184,7 @@ class Deployment:
         if to == UNDO:
             return self.releases.get(completed[-1]) if completed else None
         if to == PREVIOUS:
-            return self.releases.previous(completed[-1] if completed else "")
+            return self.releases.previous()
         return self.releases.named(to)
 
     def _nothing(self, wanted: AppSpec) -> Release:
@@ -212,6 +236,7 @@ class Deployment:
 
     def _finish(self) -> list[str]:
         if not self.release.wanted_replicas:
+            self.releases.nothing_runs()
             return []
         self.releases.save(
             ReleaseRecord(

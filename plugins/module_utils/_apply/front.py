@@ -33,13 +33,15 @@ def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
     deployment = _deployment(params)
     plan = deployment.plan()
     lines = render.lines(plan)
-    unnoted = not plan.batches and deployment.needs_record()
-    if unnoted:
-        lines = [f"note that release {plan.release} is what runs"]
+    loose_ends = [] if plan.batches else list(deployment.loose_ends)
+    holder = deployment.lease_holder()
+    if holder is not None and not plan.batches:
+        loose_ends.append(f"wait for the lease, or take it over: {holder} has it")
+    lines = loose_ends or lines
     after = deployment.expected(plan)
     return {
         "changed": False,
-        "needed": bool(plan.batches) or unnoted,
+        "needed": bool(plan.batches or loose_ends),
         "app": deployment.app,
         "release": deployment.release.id,
         "version": deployment.release.spec.version,
@@ -62,8 +64,10 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
     except LeaseHeld as error:
         return {"changed": False, "status": "waiting", "message": error.message, **error.details}
     done = list(outcome.actions)
-    if outcome.status == "done" and deployment.was_unnoted:
-        done.append(f"record release {deployment.release.id}")
+    if outcome.status == "done":
+        done += deployment.loose_ends
+        if turn.take_over and not turn.epoch:
+            done.append(f"give back the lease that a dead run had with epoch {turn.take_over}")
     return {
         "changed": bool(done),
         "status": outcome.status,

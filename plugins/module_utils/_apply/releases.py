@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
@@ -35,6 +35,14 @@ class ReleaseRecord:
     spec: Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A release that a run began and has not completed; C(to) is what the run was told to go back to."""
+
+    release: str
+    to: str
+
+
 class Releases:
     """The release records of one app on one host."""
 
@@ -45,11 +53,23 @@ class Releases:
 
     def completed(self) -> list[str]:
         """Return the IDs of completed releases, the newest completion last."""
-        data = read_json(self._index) or {}
-        completed = data.get("completed", [])
-        if not isinstance(completed, list) or not all(isinstance(item, str) for item in completed):
-            raise StateError(f"{self._index}: is damaged; nothing was changed")
-        return list(completed)
+        return self._read()[0]
+
+    def begun(self) -> Begun | None:
+        """Return the release that a run began and that neither it nor a later run completed."""
+        return self._read()[1]
+
+    def begin(self, begun: Begun) -> None:
+        """Note what a run works towards, so that a rollback after its death knows where it came from."""
+        completed, known = self._read()
+        if known != begun:
+            self._write(completed, begun)
+
+    def nothing_runs(self) -> None:
+        """Forget what was begun: it was taken away again."""
+        completed, begun = self._read()
+        if begun is not None:
+            self._write(completed, None)
 
     def get(self, release: str) -> ReleaseRecord | None:
         """Return a record by release ID."""
@@ -85,27 +105,35 @@ class Releases:
 
     def complete(self, release: str) -> bool:
         """Note that this release now is the one that runs; False when it was noted already."""
-        completed = self.completed()
-        if completed[-1:] == [release]:
-            return False
-        private_folder(self._folder)
-        write_json(
-            self._index, {"completed": [item for item in completed if item != release] + [release]}
-        )
-        return True
+        completed, begun = self._read()
+        new = completed[-1:] != [release]
+        if new or begun is not None:
+            self._write([item for item in completed if item != release] + [release], None)
+        return new
 
     def forget(self, keep: int) -> list[ReleaseRecord]:
         """Drop all but the last C(keep) completed releases; return what was dropped."""
         completed = self.completed()
         dropped = [record for record in map(self.get, completed[:-keep]) if record]
         if len(completed) > keep:
-            write_json(self._index, {"completed": completed[-keep:]})
+            self._write(completed[-keep:], self.begun())
         for record in dropped:
             os.unlink(self._path(record.id))
         return dropped
 
-    def previous(self, current: str) -> ReleaseRecord:
-        """Return the last completed release before the one that runs now (B61)."""
+    def previous(self) -> ReleaseRecord:
+        """Return the last completed release before the one that runs now, or that was being brought about (B61).
+
+        A rollback that was cut off goes on to where it was going.
+        """
+        completed, begun = self._read()
+        current = completed[-1] if completed else ""
+        if begun is not None and begun.to:
+            towards = self.get(begun.release)
+            if towards is not None:
+                return towards
+        if begun is not None and begun.release != current:
+            current = begun.release
         earlier = [record for record in self.all() if record.id != current]
         if not earlier:
             raise CutoverError(
@@ -122,6 +150,22 @@ class Releases:
         raise CutoverError(
             f"release {name!r} of {self._app} is not kept on this host; kept: {kept}"
         )
+
+    def _read(self) -> tuple[list[str], Begun | None]:
+        data = read_json(self._index) or {}
+        completed, begun = data.get("completed", []), data.get("begun")
+        if (
+            not isinstance(completed, list)
+            or not all(isinstance(item, str) for item in completed)
+            or not (begun is None or isinstance(begun, dict))
+        ):
+            raise StateError(f"{self._index}: is damaged; nothing was changed")
+        known = Begun(str(begun.get("release")), str(begun.get("to", ""))) if begun else None
+        return list(completed), known
+
+    def _write(self, completed: list[str], begun: Begun | None) -> None:
+        private_folder(self._folder)
+        write_json(self._index, {"completed": completed, "begun": asdict(begun) if begun else None})
 
     def _path(self, release: str) -> str:
         if not re.fullmatch("[0-9a-f]{8}", release):
