@@ -1,0 +1,308 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""Real ansible-playbook processes that are killed at a chosen moment, and a site for them to work on."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tools.sample import PLAYBOOK, ROOT, Sample, environment, images, rows
+
+MODULE_DEPTH = 2
+"""ansible-playbook is 0, its workers are 1; whatever runs below those works on the target."""
+REPLICAS = 2
+VERSIONS = ("1.0.0", "1.1.0")
+
+
+def eventually(holds: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait for something that must come true."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.003)
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a tree: its start time keeps it apart from a later one of the same pid."""
+
+    pid: int
+    started: str
+    depth: int
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        found = _stat(self.pid)
+        return found is not None and found[1] == self.started
+
+    def send(self, number: int) -> None:
+        """Send it a signal, if it is still the same."""
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+def _stat(pid: int) -> tuple[int, str] | None:
+    """Return parent and start time of a process that has not ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else (int(fields[1]), fields[19])
+
+
+def tree(root: int) -> list[Process]:
+    """Return a process and everything below it, nearest first."""
+    table = {int(entry): _stat(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()}
+    found: list[Process] = []
+    level, depth = [root], 0
+    while level:
+        found += [Process(pid, here[1], depth) for pid in level if (here := table.get(pid))]
+        level = [pid for pid, here in table.items() if here and here[0] in level]
+        depth += 1
+    return found
+
+
+@dataclass(frozen=True)
+class Release:
+    """A release of the sample app that tells itself by its greeting."""
+
+    mark: str
+    version: str
+    spec: Path
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a playbook ended."""
+
+    code: int
+    text: str
+
+    @property
+    def changed(self) -> int:
+        """The number of changed tasks in the recap."""
+        return int(re.findall(r"changed=(\d+)", self.text)[-1])
+
+
+class Playing:
+    """An ansible-playbook process, and the orphans that it leaves when it is killed."""
+
+    def __init__(
+        self, site: Site, playbook: str, release: Release, options: tuple[str, ...]
+    ) -> None:
+        self._site = site
+        self.before = site.lease()["epoch"]
+        self._log = site.folder / f"{time.monotonic_ns()}.log"
+        self.last_words: list[Process] = []
+        command = [str(PLAYBOOK), "-i", str(ROOT / "inventories" / "local")]
+        command += [f"immutable.cutover.{playbook}", "-e", f"@{release.spec}", *options]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    @property
+    def said(self) -> str:
+        """What it has printed."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return what it has journalled."""
+        return [row for row in rows(self._site.journal) if row["epoch"] > self.before]
+
+    def tree(self) -> list[Process]:
+        """Return its processes."""
+        return tree(self._process.pid)
+
+    def module(self) -> Process | None:
+        """Return the process that works on the target, if one does now."""
+        below = [process for process in self.tree() if process.depth >= MODULE_DEPTH]
+        return below[-1] if below else None
+
+    def until(self, holds: Callable[[Playing], object], seconds: float = 60.0) -> None:
+        """Wait for a moment of this run; it must not end before."""
+        deadline = time.monotonic() + seconds
+        while not holds(self):
+            ended = self._process.poll()
+            if ended is not None and holds(self):
+                return
+            assert ended is None, f"ended with {ended} before the moment came:\n{self.said}"
+            assert time.monotonic() < deadline, f"the moment did not come:\n{self.said}"
+            time.sleep(0.002)
+
+    def kill(self, deepest: int) -> None:
+        """SIGKILL the controller and, down to that depth, what is below it."""
+        self.last_words = self.tree()
+        for process in self.last_words:
+            if process.depth <= deepest:
+                process.send(signal.SIGKILL)
+        self._process.wait()
+
+    def kill_module(self) -> None:
+        """SIGKILL only what works on the target."""
+        module = self.module()
+        assert module is not None, f"no module runs:\n{self.said}"
+        module.send(signal.SIGKILL)
+
+    def pause(self) -> list[Process]:
+        """SIGSTOP everything, controller and module, outside of any step."""
+        with self._site.between_steps():
+            stopped = self.tree()
+            for process in stopped:
+                process.send(signal.SIGSTOP)
+        return stopped
+
+    def orphans_end(self, seconds: float = 30.0) -> None:
+        """Wait until nothing of it is left: what a dead run started must not live on."""
+        eventually(lambda: not any(process.alive for process in self.last_words), seconds)
+
+    def end(self, seconds: float = 90.0) -> Ended:
+        """Wait for its end."""
+        code = self._process.wait(seconds)
+        return Ended(code, self.said)
+
+    def stop(self) -> None:
+        """Leave no process behind, whatever the test did."""
+        for process in [*self.last_words, *(self.tree() if self._process.poll() is None else [])]:
+            process.send(signal.SIGKILL)
+        self._process.wait()
+
+
+class Site:
+    """HAProxy, state folder and app of these tests, under names of their own."""
+
+    def __init__(self, sample: Sample, state: Path) -> None:
+        self.sample = sample
+        self.app = sample.name
+        self.state = state
+        self.folder = state / "logs"
+        self._count = 0
+        self._playing: list[Playing] = []
+        self.folder.mkdir(parents=True)
+        state.chmod(0o700)
+        self.secret = state / "secret"
+        self.secret.write_text("postgresql://shop:correct-horse@db.internal/shop")
+
+    @property
+    def journal(self) -> Path:
+        """The app's journal."""
+        return self.app_folder / "journal.jsonl"
+
+    @property
+    def app_folder(self) -> Path:
+        """The app's own folder on the host."""
+        return self.state / "apps" / self.app
+
+    @property
+    def config(self) -> Path:
+        """The file that HAProxy reads when it starts."""
+        return Path("/etc/immutable-cutover") / self.sample.balancer / "haproxy.cfg"
+
+    @property
+    def socket(self) -> Path:
+        """HAProxy's admin socket."""
+        return Path("/run/immutable-cutover") / self.sample.balancer / "admin.sock"
+
+    def lease(self) -> dict[str, Any]:
+        """Return the lease file."""
+        try:
+            found: dict[str, Any] = json.loads((self.app_folder / "lease.json").read_text())
+        except FileNotFoundError:
+            return {"epoch": 0, "holder": None}
+        return found
+
+    def release(
+        self, *, surge: int = 1, secret: bool = False, delay: float = 0.3, **more: Any
+    ) -> Release:
+        """Make a release that was never deployed: another greeting, the other image."""
+        self._count += 1
+        mark, version = f"release-{self._count}", VERSIONS[self._count % 2]
+        variables = self.sample.spec(version, replicas=REPLICAS, release_state_dir=str(self.state))
+        # By image ID: the records that know manifest digests are in the default state folder.
+        image_id = images()[f"shop/web:{version}"]["image_id"]
+        variables["release_image"] = f"shop/web@{image_id}"
+        web = variables["release_processes"]["web"]
+        web["readiness"] |= {"interval": 1, "successes": 1, "timeout": 20}
+        env = {"STARTUP_DELAY": str(delay), "ACCESS_LOG": "0", "GREETING": mark}
+        if secret:
+            env["DATABASE_URL_FILE"] = "/run/secrets/DATABASE_URL"
+            variables["release_secrets"] = {"DATABASE_URL": {"file": str(self.secret)}}
+        variables |= {"release_env": env, "release_strategy": {"max_surge": surge}}
+        # Enough are kept that no image is pruned.
+        variables |= {"release_retain": 50, **more}
+        path = self.folder / f"{mark}.yml"
+        path.write_text(json.dumps(variables))
+        return Release(mark, version, path)
+
+    def start(self, playbook: str, release: Release, *options: str) -> Playing:
+        """Start a playbook."""
+        self._playing.append(Playing(self, playbook, release, options))
+        return self._playing[-1]
+
+    def play(self, playbook: str, release: Release, *options: str) -> Ended:
+        """Run a playbook to its end."""
+        return self.start(playbook, release, *options).end()
+
+    def deploy(self, release: Release) -> Release:
+        """Deploy, and expect it to work."""
+        ended = self.play("replace", release)
+        assert ended.code == 0, ended.text
+        return release
+
+    def tidy(self) -> None:
+        """End what a failed test left running."""
+        for playing in self._playing:
+            playing.stop()
+        self._playing.clear()
+
+    @contextlib.contextmanager
+    def between_steps(self) -> Iterator[None]:
+        """Hold the lock that every step holds while it changes something."""
+        with held(self.app_folder / "lock"):
+            yield
+
+    @contextlib.contextmanager
+    def no_persisting(self) -> Iterator[None]:
+        """Hold the lock under which haproxy.cfg is rewritten."""
+        with held(self.config.with_name(f".{self.config.name}.lock")):
+            yield
+
+    def clean(self) -> None:
+        """Remove everything under these names."""
+        self.tidy()
+        listed = ["docker", "ps", "-aq", "--filter", f"label=immutable.cutover.app={self.app}"]
+        found = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
+        if found:
+            subprocess.run(["docker", "rm", "-f", *found], check=True, stdout=subprocess.DEVNULL)
+        shutil.rmtree(self.state, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock file, as another process of the collection would."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

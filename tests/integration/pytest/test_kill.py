@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""CR-01 to CR-03, CR-08: whatever is killed and whenever, the next run converges and no request is lost.
+
+One load runs through one HAProxy during everything. Each test begins with a release that runs, kills or stops a
+run of ansible-playbook that replaces it, and at once starts another: the same again, a rollback, or a third release.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.register_assert_rewrite("tests.integration.pytest.kill_check")
+from tests.integration.pytest import kill_check as check
+from tests.integration.pytest.haproxy_rig import free_port
+from tests.integration.pytest.kill_rig import (
+    MODULE_DEPTH,
+    VERSIONS,
+    Playing,
+    Process,
+    Release,
+    Site,
+    eventually,
+)
+from tools.loadgen import Load
+from tools.loadgen.outcome import OK, Row, read_rows
+from tools.sample import ROOT, Sample, images
+
+RATE = 150.0
+CONTROLLER, FAMILY = 0, 1
+"""How deep a kill goes: ansible-playbook itself, or its worker processes as well."""
+MODULE = -1
+AGAIN, ROLLBACK, THIRD = "again", "rollback", "third"
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[Sample]:
+    """Images and HAProxy, baked and started by the collection's own roles unless they are there."""
+    made = Sample("cutover-kill", ROOT / "build" / "kill", free_port())
+    made.prepare()
+    kept = [f"cutover-kill/web:{version}" for version in VERSIONS]
+    for version, tag in zip(VERSIONS, kept, strict=True):
+        image = images()[f"shop/web:{version}"]["image_id"]
+        subprocess.run(["docker", "tag", image, tag], check=True)
+    yield made
+    made.prepare("-e", "load_balancer_state=absent")
+    subprocess.run(["docker", "network", "rm", made.network], check=False)
+    subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
+
+
+@pytest.fixture(scope="module")
+def site(sample: Sample) -> Iterator[Site]:
+    """A folder for state, and a first release that runs."""
+    state = Path("/var/lib/immutable-cutover-test-kill")
+    shutil.rmtree(state, ignore_errors=True)
+    made = Site(sample, state)
+    try:
+        yield made
+    finally:
+        made.clean()
+
+
+class Traffic:
+    """The load, and what has become of it so far."""
+
+    def __init__(self, load: Load) -> None:
+        self.load = load
+
+    def lost(self) -> list[str]:
+        """Return what failed until now."""
+        time.sleep(1.1)  # rows are flushed once a second
+        return [
+            f"{row.kind} {row.planned:.3f} {row.outcome} {row.detail}"
+            for row in self._rows()
+            if row.outcome != OK
+        ]
+
+    def _rows(self) -> Iterator[Row]:
+        """Read what has been written; the last line may be half a line."""
+        with contextlib.suppress(TypeError, ValueError):
+            yield from read_rows(self.load.out / "rows.csv")
+
+
+class World:
+    """What a test has: the site, the release that runs, and how to judge the end."""
+
+    def __init__(self, site: Site, traffic: Traffic, current: Release) -> None:
+        self.site = site
+        self.traffic = traffic
+        self.current = current
+        self.lost_before = 0
+
+    def judge(self, wanted: Release) -> None:
+        """Assert everything that must hold now."""
+        self.current = wanted
+        check.converged(self.site, wanted)
+        check.unchanged(self.site, wanted)
+        assert self.site.lease()["holder"] is None
+        lost = self.traffic.lost()
+        new, self.lost_before = lost[self.lost_before :], len(lost)
+        assert new == []
+
+
+@pytest.fixture(scope="module")
+def shared(site: Site) -> Iterator[World]:
+    """The one load that runs during everything."""
+    older = site.deploy(site.release(surge=2))
+    assert older.mark
+    first = site.deploy(site.release(surge=2))
+    load = Load(site.sample.url, rate=RATE, options=("--slow", "1-2"))
+    with load:
+        yield World(site, Traffic(load), first)
+    shutil.rmtree(load.out, ignore_errors=True)
+
+
+@pytest.fixture
+def world(shared: World) -> Iterator[World]:
+    """The same for each test; one that failed does not spoil the next."""
+    yield shared
+    shared.site.tidy()
+    if [seen.env["GREETING"] for seen in check.containers(shared.site)] != [
+        shared.current.mark
+    ] * 2:
+        shared.current = shared.site.deploy(shared.site.release(surge=2))
+        shared.lost_before = len(shared.traffic.lost())
+
+
+Moment = Callable[[Playing], object]
+
+
+def journal(step: str, outcome: str, count: int = 1) -> Moment:
+    """The moment when the journal on the host shows this."""
+
+    def came(run: Playing) -> bool:
+        found = [row for row in run.rows() if (row["step"], row["outcome"]) == (step, outcome)]
+        return len(found) >= count
+
+    return came
+
+
+def said(text: str) -> Moment:
+    """The moment when it prints this."""
+    return lambda run: text in run.said
+
+
+class Forked:
+    """The moment when the worker of the task that applies the release was just forked, and is nowhere yet."""
+
+    def __init__(self) -> None:
+        self._before: set[int] = set()
+
+    def __call__(self, run: Playing) -> bool:
+        workers = {process.pid for process in run.tree() if process.depth == 1}
+        if "never below" not in run.said:
+            self._before = workers
+        return bool(workers - self._before)
+
+
+def leased(run: Playing) -> bool:
+    """The moment when it has the lease and has done nothing yet."""
+    return run._site.lease()["epoch"] > run.before
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When, what, and which run comes then."""
+
+    name: str
+    when: Moment
+    what: int
+    then: str
+    surge: int = 1
+    secret: bool = False
+    delay: float = 0.3
+
+
+def at(step: str, outcome: str, what: int, then: str, count: int = 1, **more: object) -> Kill:
+    """Name a kill by the row of the journal it waits for."""
+    name = f"{step}-{outcome}" + (f"-{count}" if count > 1 else "")
+    return Kill(name, journal(step, outcome, count), what, then, **more)  # type: ignore[arg-type]
+
+
+KILLS = (
+    Kill("plan", said("Plan the release]"), CONTROLLER, AGAIN),
+    Kill("fork", Forked(), CONTROLLER, AGAIN),
+    Kill("lease", leased, FAMILY, AGAIN),
+    at("start", "begin", CONTROLLER, AGAIN, secret=True),
+    at("start", "ok", FAMILY, ROLLBACK, secret=True),
+    at("ready", "begin", CONTROLLER, THIRD),
+    at("ready", "ok", FAMILY, AGAIN, surge=2),
+    at("register", "begin", CONTROLLER, ROLLBACK),
+    at("register", "ok", FAMILY, AGAIN),
+    at("activate", "begin", CONTROLLER, AGAIN),
+    at("activate", "ok", FAMILY, THIRD),
+    at("drain", "begin", CONTROLLER, AGAIN),
+    at("drain", "ok", FAMILY, ROLLBACK),
+    at("await", "begin", CONTROLLER, THIRD, surge=2),
+    at("await", "ok", FAMILY, AGAIN),
+    at("deregister", "begin", CONTROLLER, AGAIN),
+    at("deregister", "ok", FAMILY, ROLLBACK),
+    at("destroy", "begin", CONTROLLER, AGAIN),
+    at("destroy", "ok", FAMILY, THIRD),
+    Kill("turn", said("replaced"), CONTROLLER, AGAIN, delay=4),
+    at("destroy", "ok", FAMILY, AGAIN, count=2),
+    at("record", "ok", CONTROLLER, AGAIN, surge=2),
+)
+MODULE_KILLS = (
+    at("start", "begin", MODULE, AGAIN, secret=True),
+    at("drain", "ok", MODULE, AGAIN, surge=2),
+    at("destroy", "begin", MODULE, ROLLBACK),
+)
+
+
+def next_run(world: World, then: str, killed: Release) -> tuple[Release, tuple[str, Release]]:
+    """Return which release must run in the end, and the playbook with its spec that comes next."""
+    if then == AGAIN:
+        return killed, ("replace", killed)
+    if then == ROLLBACK:
+        return world.current, ("rollback", killed)
+    third = world.site.release(surge=2)
+    return third, ("replace", third)
+
+
+@pytest.mark.parametrize("kill", KILLS, ids=lambda kill: kill.name)
+def test_cr_01_kill(world: World, kill: Kill) -> None:
+    site = world.site
+    release = site.release(surge=kill.surge, secret=kill.secret, delay=kill.delay)
+    run = site.start("replace", release)
+    run.until(kill.when)
+    run.kill(kill.what)
+    wanted, (playbook, spec) = next_run(world, kill.then, release)
+    ended = site.play(playbook, spec)
+    assert ended.code == 0, ended.text
+    run.orphans_end()
+    world.judge(wanted)
+
+
+@pytest.mark.parametrize("kill", MODULE_KILLS, ids=lambda kill: kill.name)
+def test_cr_01_module_kill(world: World, kill: Kill) -> None:
+    site = world.site
+    release = site.release(surge=kill.surge, secret=kill.secret, delay=kill.delay)
+    run = site.start("replace", release)
+    run.until(kill.when)
+    run.kill_module()
+    killed = run.end()
+    assert killed.code != 0 and "failed=1" in killed.text, killed.text
+    wanted, (playbook, spec) = next_run(world, kill.then, release)
+    ended = site.play(playbook, spec)
+    assert ended.code == 0, ended.text
+    world.judge(wanted)
+
+
+@pytest.mark.parametrize("step", ["activate", "drain", "deregister"])
+def test_cr_01_killed_between_a_change_and_writing_it_down(world: World, step: str) -> None:
+    """The module dies when HAProxy has changed and haproxy.cfg not yet: the next run must not leave it so."""
+    site = world.site
+    release = site.release(surge=2)
+    run = site.start("replace", release)
+    run.until(journal(step, "begin"))
+    with site.no_persisting():
+        eventually(lambda: CHANGED[step](site, run))
+        run.kill(FAMILY)
+        for process in run.last_words:
+            process.send(signal.SIGKILL)
+    assert not any(row["step"] == step and row["outcome"] == "ok" for row in run.rows())
+    ended = site.play("replace", release)
+    assert ended.code == 0, ended.text
+    world.judge(release)
+
+
+def _counts(status: str, count: int) -> Callable[[Site, Playing], bool]:
+    return lambda site, run: sum(row[1] == status for row in check.targets(site).values()) == count
+
+
+CHANGED: dict[str, Callable[[Site, Playing], bool]] = {
+    "activate": _counts("UP", 4),
+    "drain": _counts("DRAIN", 2),
+    "deregister": _counts("UP", 2),
+}
+
+
+def test_cr_08_a_dead_run_that_had_done_everything_leaves_no_lease(world: World) -> None:
+    """It dies between noting the release and giving the lease back: nothing is to be done, and it is done."""
+    site = world.site
+    release = site.deploy(site.release(surge=2))
+    lease = site.lease()
+    dead = {"run": "dead", "user": "", "host": socket.gethostname(), "process": "1:1", "job": ""}
+    lease |= {"epoch": lease["epoch"] + 1, "holder": dead, "renewed": time.time(), "ttl": 600}
+    (site.app_folder / "lease.json").write_text(json.dumps(lease))
+    ended = site.play("replace", release)
+    assert ended.code == 0, ended.text
+    world.judge(release)
+
+
+def orphan_at_deregister(world: World) -> tuple[Playing, list[Process], Release]:
+    """Leave an orphan that is about to deregister an old replica, stopped; its controller is dead."""
+    site = world.site
+    release = site.release(surge=2)
+    run = site.start("replace", release)
+    run.until(journal("await", "begin", 2))
+    with site.between_steps():
+        run.until(journal("deregister", "begin"))
+        orphans = [process for process in run.tree() if process.depth >= MODULE_DEPTH]
+        run.kill(FAMILY)
+        for process in orphans:
+            process.send(signal.SIGSTOP)
+    return run, orphans, release
+
+
+@pytest.mark.parametrize("then", [ROLLBACK, AGAIN])
+def test_cr_02_an_orphan_that_comes_late_is_fenced(world: World, then: str) -> None:
+    site = world.site
+    run, orphans, release = orphan_at_deregister(world)
+    wanted, (playbook, spec) = next_run(world, then, release)
+    ended = site.play(playbook, spec)
+    assert ended.code == 0, ended.text
+    for process in orphans:
+        process.send(signal.SIGCONT)
+    run.orphans_end()
+    fenced = [row for row in run.rows() if row["outcome"] == "fenced"]
+    assert {(row["step"], row["epoch"]) for row in fenced} == {("deregister", run.before + 1)}
+    assert "this run changes nothing more" in fenced[0]["detail"]["message"]
+    world.judge(wanted)
+
+
+@pytest.mark.parametrize("then", [AGAIN, THIRD])
+def test_cr_03_a_controller_that_was_paused_is_fenced(world: World, then: str) -> None:
+    """It is alive, so only its lease's end lets another run in."""
+    site = world.site
+    release = site.release(surge=2, delay=2, release_lease={"ttl": 5})
+    run = site.start("replace", release)
+    run.until(journal("ready", "begin", 2))
+    paused = run.pause()
+    wanted, (playbook, spec) = next_run(world, then, release)
+    second = site.play(playbook, spec)
+    assert second.code == 0, second.text
+    assert "waiting: cutover-kill: lease held by" in second.text
+    ids = [seen.id for seen in check.containers(site)]
+    for process in paused:
+        process.send(signal.SIGCONT)
+    first = run.end()
+    assert first.code != 0
+    assert "fenced: run epoch" in first.text, first.text
+    assert [seen.id for seen in check.containers(site)] == ids
+    world.judge(wanted)
+
+
+def test_all_requests_are_accounted_for(shared: World) -> None:
+    result = shared.traffic.load.stop()
+    assert result.planned == result.accounted > 1000
+    assert (result.failed, result.failed_by_outcome) == (0, {})
+
+
+def test_the_same_load_sees_a_naive_order(site: Site) -> None:
+    """Positive control: the old one is killed before its successor is there."""
+    current = site.deploy(site.release(surge=2))
+    with Load(site.sample.url, rate=RATE, options=("--slow", "1-2")) as load:
+        time.sleep(3)
+        victim = check.containers(site)[0]
+        subprocess.run(["docker", "kill", victim.id], check=True, stdout=subprocess.DEVNULL)
+        site.deploy(current)
+        result = load.stop()
+    assert result.planned == result.accounted
+    assert result.failed > 0
+    check.converged(site, current)
+    shutil.rmtree(load.out)
