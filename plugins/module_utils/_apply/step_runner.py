@@ -192,7 +192,7 @@ class StepRunner:
             if replica.routed and serving_count(world, step.process) - serves < want.floor:
                 return False
             for driver in self._site.drivers(step.process):
-                _drain_if_there(driver, step.replica)
+                _set_if_there(driver, step.replica, Admin.DRAINING)
             return True
 
     def _await(self, step: Step) -> Detail:
@@ -225,7 +225,7 @@ class StepRunner:
         container = self._container(step)
         with self._lease.guard(self._epoch):
             for driver in self._site.drivers(step.process):
-                driver.set_state(step.replica, Admin.MAINTENANCE)
+                _set_if_there(driver, step.replica, Admin.MAINTENANCE)
             if container is not None:
                 self._site.engine.stop(container.id, process.stop.signal, process.stop.grace_period)
         return {"forced": True, "cut": error.message}
@@ -287,10 +287,13 @@ class StepRunner:
         return container
 
 
-def _drain_if_there(driver: LoadBalancer, name: str) -> None:
-    """Drain a target; one that this load balancer does not know needs no draining."""
+def _set_if_there(driver: LoadBalancer, name: str, admin: Admin) -> None:
+    """Take a target out of use; one that this load balancer does not know is out of use."""
     try:
-        targets.start_drain(driver, name)
+        if admin is Admin.DRAINING:
+            targets.start_drain(driver, name)
+        else:
+            driver.set_state(name, admin)
     except LoadBalancerError as error:
         if error.kind is not LoadBalancerErrorKind.TARGET_NOT_FOUND:
             raise

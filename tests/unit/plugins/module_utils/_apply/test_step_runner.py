@@ -119,6 +119,13 @@ def test_cap_a_drain_waits_until_enough_others_serve(host: Host) -> None:
     assert host.notes == {host.name(1): "waiting for 2 others that serve"}
 
 
+def test_cap_the_replica_itself_is_not_one_of_the_others(host: Host) -> None:
+    host.up(1, 2)
+    with pytest.raises(Interrupted):
+        host.do(Verb.DRAIN, 1)
+    assert host.admins(1) == [Admin.ACTIVE]
+
+
 def test_cap_what_is_sick_is_kept_as_well(host: Host) -> None:
     host.up(1, 2)
     host.simulation.sicken(host.name(1))
