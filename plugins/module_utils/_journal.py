@@ -48,15 +48,18 @@ class Journal:
         private_folder(self._folder)
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         with self._lock:
-            descriptor = os.open(self._file, flags, 0o600)
             try:
-                if _torn(descriptor):
-                    line = "\n" + line
-                os.write(descriptor, line.encode())
-                if row.outcome != "begin":
-                    os.fdatasync(descriptor)
-            finally:
-                os.close(descriptor)
+                descriptor = os.open(self._file, flags, 0o600)
+                try:
+                    if _torn(descriptor):
+                        line = "\n" + line
+                    os.write(descriptor, line.encode())
+                    if row.outcome != "begin":
+                        os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise StateError(f"{self._file}: cannot be written: {error.strerror}") from error
             self.written.append(row)
 
     def read(self, last: int = 1000) -> list[dict[str, object]]:

@@ -97,16 +97,26 @@ class Lease:
                 raise self._fenced(epoch, state)
             if state.holder is not None and state.holder.run == holder.run:
                 return self._write(LeaseState(state.epoch, holder, state.acquired, now, ttl))
-            if state.holder is not None and state.epoch != take_over and not state.expired(now):
-                raise self._held(state, now)
+            refusal = self.refusal(state, holder, take_over)
+            if refusal is not None:
+                raise refusal
             return self._write(LeaseState(state.epoch + 1, holder, now, now, ttl))
 
-    def renew(self, run: str, ttl: int) -> None:
+    def refusal(self, state: LeaseState, holder: Holder, take_over: int = 0) -> LeaseHeld | None:
+        """Return why this holder does not get the lease now, or None."""
+        now = self._clock.now()
+        if state.holder is None or state.holder.run == holder.run:
+            return None
+        if state.epoch == take_over or state.expired(now):
+            return None
+        return self._held(state, now)
+
+    def renew(self, run: str, ttl: int, epoch: int) -> None:
         """Keep the lease alive. Shares the lock with the run's own steps, so it never waits for one."""
         with file_lock(self._lock, shared=True, clock=self._clock):
             state = self.read()
             if state.holder is None or state.holder.run != run:
-                raise Fenced(f"fenced: run {run} no longer holds the lease of {self._app}")
+                raise self._fenced(epoch, state)
             self._write(
                 LeaseState(state.epoch, state.holder, state.acquired, self._clock.now(), ttl)
             )

@@ -61,6 +61,9 @@ def _acquired(
     check: bool,
 ) -> LeaseState:
     if check:
+        refusal = lease.refusal(before, holder)
+        if refusal is not None and not wait:  # nobody waits in check mode
+            raise refusal
         mine = before.holder is not None and before.holder.run == holder.run
         return replace(before, holder=holder, ttl=ttl, epoch=before.epoch + (not mine))
     deadline = clock.monotonic() + wait

@@ -61,6 +61,13 @@ def read_json(path: str) -> dict[str, object] | None:
 
 def write_json(path: str, data: Mapping[str, object]) -> None:
     """Replace a file so that a crash leaves the old or the new one, never half."""
+    try:
+        _replace(path, data)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _replace(path: str, data: Mapping[str, object]) -> None:
     temporary = f"{path}.new.{os.getpid()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as stream:

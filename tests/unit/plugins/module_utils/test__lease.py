@@ -1,0 +1,300 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import multiprocessing
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    Fenced,
+    LeaseHeld,
+    StateError,
+    WaitTimeout,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
+from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
+
+ALICE = Holder("run-a", "alice", "ctl1", "41:7", "job 5")
+BOB = Holder("run-b", "bob", "ctl2")
+
+
+class Case:
+    """One lease and its clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = FakeClock()
+        self.lease = Lease(str(folder), "shop", self.clock)
+        self.file = folder / "apps" / "shop" / "lease.json"
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Case:
+    return Case(tmp_path)
+
+
+def test_a_free_lease_is_taken_renewed_and_given_back(case: Case) -> None:
+    assert case.lease.read().holder is None
+    taken = case.lease.acquire(ALICE, 60)
+    assert (taken.epoch, taken.holder, taken.ttl) == (1, ALICE, 60)
+    case.clock.elapsed = 50
+    again = case.lease.acquire(ALICE, 90)
+    assert (again.epoch, again.acquired, again.renewed, again.ttl) == (
+        1,
+        taken.acquired,
+        taken.renewed + 50,
+        90,
+    )
+    assert case.lease.read() == again
+    assert case.lease.release("run-a") is True
+    assert case.lease.release("run-a") is False
+    assert (case.lease.read().holder, case.lease.read().epoch) == (None, 1)
+    assert case.lease.acquire(BOB, 60).epoch == 2
+
+
+def test_b67_the_refusal_names_the_holder(case: Case) -> None:
+    case.lease.acquire(ALICE, 60)
+    case.clock.elapsed = 20
+    with pytest.raises(LeaseHeld) as caught:
+        case.lease.acquire(BOB, 60)
+    assert caught.value.message == (
+        "shop: lease held by alice, run run-a, host ctl1, job job 5, since 20 s, renewed 20 s ago, expires in 40 s"
+    )
+    assert caught.value.details["epoch"] == 1
+    assert caught.value.details["expires_in"] == 40
+    assert caught.value.details["holder"] == {
+        "run": "run-a", "user": "alice", "host": "ctl1", "process": "41:7", "job": "job 5",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "free"), [(59, False), (60, False), (61, True), (-59, False), (-3600, True)]
+)
+def test_an_expired_lease_is_taken_over(case: Case, elapsed: float, free: bool) -> None:
+    case.lease.acquire(ALICE, 60)
+    case.clock.elapsed = elapsed
+    if free:
+        assert case.lease.acquire(BOB, 60).epoch == 2
+    else:
+        with pytest.raises(LeaseHeld):
+            case.lease.acquire(BOB, 60)
+
+
+def test_only_the_named_epoch_is_taken_over(case: Case) -> None:
+    case.lease.acquire(ALICE, 60)
+    for other in (0, 2, 7):
+        with pytest.raises(LeaseHeld):
+            case.lease.acquire(BOB, 60, take_over=other)
+    assert case.lease.acquire(BOB, 60, take_over=1).epoch == 2
+    with pytest.raises(LeaseHeld):
+        case.lease.acquire(replace(ALICE, run="run-c"), 60, take_over=1)
+
+
+def test_cr_03_a_run_that_lost_it_never_takes_it_back(case: Case) -> None:
+    epoch = case.lease.acquire(ALICE, 60).epoch
+    case.clock.elapsed = 120
+    case.lease.acquire(BOB, 60)
+    with pytest.raises(
+        Fenced, match="fenced: run epoch 1, current epoch 2, held by bob, run run-b"
+    ):
+        case.lease.acquire(ALICE, 60, epoch=epoch)
+    with pytest.raises(Fenced, match="no longer holds the lease of shop"):
+        case.lease.renew("run-a", 60)
+    case.lease.release("run-b")
+    with pytest.raises(Fenced, match="fenced: run epoch 1, current epoch 2, given back since"):
+        case.lease.acquire(ALICE, 60, epoch=epoch)
+    with pytest.raises(Fenced):
+        case.lease.renew("run-a", 60)
+    assert case.lease.release("run-a") is False
+    assert case.lease.read().epoch == 2
+
+
+def test_the_same_run_goes_on_with_its_epoch(case: Case) -> None:
+    epoch = case.lease.acquire(ALICE, 60).epoch
+    assert case.lease.acquire(ALICE, 60, epoch=epoch).epoch == epoch
+
+
+def test_renewing_keeps_it(case: Case) -> None:
+    case.lease.acquire(ALICE, 60)
+    for _turn in range(5):
+        case.clock.elapsed += 50
+        case.lease.renew("run-a", 60)
+    with pytest.raises(LeaseHeld):
+        case.lease.acquire(BOB, 60)
+
+
+def test_cr_02_a_step_of_an_older_epoch_is_refused(case: Case) -> None:
+    old = case.lease.acquire(ALICE, 60).epoch
+    with case.lease.guard(old):
+        pass
+    new = case.lease.acquire(BOB, 60, take_over=old).epoch
+    acted = []
+    with pytest.raises(Fenced), case.lease.guard(old):
+        acted.append(old)
+    with case.lease.guard(new):
+        acted.append(new)
+    case.lease.release("run-b")
+    with pytest.raises(Fenced), case.lease.guard(new):
+        acted.append(0)
+    assert acted == [new]
+
+
+def test_nobody_takes_over_in_the_middle_of_a_step(case: Case) -> None:
+    epoch = case.lease.acquire(ALICE, 60).epoch
+    with case.lease.guard(epoch):
+        with case.lease.guard(epoch):  # another thread's step
+            case.lease.renew("run-a", 60)
+        with pytest.raises(WaitTimeout, match="a step of another run holds this lock"):
+            case.lease.acquire(BOB, 60, take_over=epoch)
+        with pytest.raises(WaitTimeout):
+            case.lease.release("run-a")
+    assert case.lease.acquire(BOB, 60, take_over=epoch).epoch == 2
+
+
+def test_a_step_that_ends_lets_the_next_holder_in(tmp_path: Path) -> None:
+    lease = Lease(str(tmp_path), "shop", SystemClock())
+    epoch = lease.acquire(ALICE, 60).epoch
+    order: list[str] = []
+    entered = threading.Event()
+
+    def step() -> None:
+        with lease.guard(epoch):
+            entered.set()
+            SystemClock().sleep(0.2)
+            order.append("step")
+
+    thread = threading.Thread(target=step)
+    thread.start()
+    assert entered.wait(10)
+    lease.acquire(BOB, 60, take_over=epoch)
+    order.append("taken over")
+    thread.join()
+    assert order == ["step", "taken over"]
+
+
+def test_cr_06_of_eight_processes_exactly_one_gets_it(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    answers: Any = context.Queue()
+    start = context.Event()
+
+    def acquire(number: int) -> None:
+        start.wait()
+        try:
+            state = Lease(str(tmp_path), "shop", SystemClock()).acquire(Holder(f"run-{number}"), 60)
+            answers.put(("got", number, state.epoch))
+        except LeaseHeld as error:
+            answers.put(("held", number, error.message))
+
+    processes = [context.Process(target=acquire, args=(number,)) for number in range(8)]
+    for process in processes:
+        process.start()
+    start.set()
+    found = [answers.get(timeout=30) for _process in processes]
+    for process in processes:
+        process.join()
+    got = [item for item in found if item[0] == "got"]
+    assert [item[2] for item in got] == [1]
+    assert all(f"held by run run-{got[0][1]}," in item[2] for item in found if item[0] == "held")
+
+
+def test_cr_08_a_killed_holder_is_taken_over_without_any_unlocking(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    inside = context.Event()
+
+    def hold() -> None:
+        lease = Lease(str(tmp_path), "shop", SystemClock())
+        with lease.guard(lease.acquire(ALICE, 60).epoch):
+            inside.set()
+            context.Event().wait()
+
+    process = context.Process(target=hold)
+    process.start()
+    assert inside.wait(20)
+    process.kill()
+    process.join()
+    lease = Lease(str(tmp_path), "shop", SystemClock())
+    assert lease.acquire(BOB, 60, take_over=1).epoch == 2
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"epoch": "1"},
+        {"epoch": None},
+        {"holder": "alice"},
+        {"renewed": None},
+        {"ttl": "60"},
+        {"acquired": []},
+    ],
+)
+def test_cr_13_a_damaged_lease_is_refused_and_not_guessed(
+    case: Case, damage: dict[str, object]
+) -> None:
+    case.lease.acquire(ALICE, 60)
+    content = json.dumps({**json.loads(case.file.read_text()), **damage})
+    case.file.write_text(content)
+    for act in (case.lease.read, lambda: case.lease.acquire(BOB, 60, take_over=1)):
+        with pytest.raises(StateError, match=r"lease\.json: is damaged; nothing was changed"):
+            act()
+    with pytest.raises(StateError), case.lease.guard(1):
+        pass
+    assert case.file.read_text() == content
+
+
+def test_b68_a_lease_of_a_newer_version_is_refused(case: Case) -> None:
+    case.lease.acquire(ALICE, 60)
+    case.file.write_text(json.dumps({**json.loads(case.file.read_text()), "schema": 4}))
+    with pytest.raises(StateError, match="state schema 4, this collection knows <= 1"):
+        case.lease.acquire(ALICE, 60)
+
+
+def test_cr_09_a_linked_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "apps").mkdir()
+    (tmp_path / "apps" / "shop").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StateError, match="is not a plain folder"):
+        Lease(str(tmp_path), "shop", FakeClock()).acquire(ALICE, 60)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+WHO = st.sampled_from([ALICE, BOB, Holder("run-c")])
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+)
+@given(
+    acts=st.lists(
+        st.tuples(st.sampled_from(["acquire", "over", "renew", "release", "wait"]), WHO),
+        max_size=12,
+    )
+)
+def test_the_epoch_only_grows_and_grows_with_every_new_holder(
+    tmp_path_factory: pytest.TempPathFactory, acts: list[tuple[str, Holder]]
+) -> None:
+    case = Case(tmp_path_factory.mktemp("lease"))
+    before = case.lease.acquire(ALICE, 60)
+    for act, holder in acts:
+        try:
+            if act == "wait":
+                case.clock.elapsed += 45
+            elif act == "renew":
+                case.lease.renew(holder.run, 60)
+            elif act == "release":
+                case.lease.release(holder.run)
+            else:
+                case.lease.acquire(holder, 60, take_over=before.epoch if act == "over" else 0)
+        except (LeaseHeld, Fenced):
+            assert case.lease.read() == before
+        after = case.lease.read()
+        changed_hands = after.holder not in (None, before.holder)
+        assert after.epoch == before.epoch + changed_hands
+        before = after
