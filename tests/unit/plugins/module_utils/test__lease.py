@@ -106,13 +106,13 @@ def test_cr_03_a_run_that_lost_it_never_takes_it_back(case: Case) -> None:
         Fenced, match="fenced: run epoch 1, current epoch 2, held by bob, run run-b"
     ):
         case.lease.acquire(ALICE, 60, epoch=epoch)
-    with pytest.raises(Fenced, match="no longer holds the lease of shop"):
-        case.lease.renew("run-a", 60)
+    with pytest.raises(Fenced, match="fenced: run epoch 1, current epoch 2, held by bob"):
+        case.lease.renew("run-a", 60, 1)
     case.lease.release("run-b")
     with pytest.raises(Fenced, match="fenced: run epoch 1, current epoch 2, given back since"):
         case.lease.acquire(ALICE, 60, epoch=epoch)
     with pytest.raises(Fenced):
-        case.lease.renew("run-a", 60)
+        case.lease.renew("run-a", 60, 1)
     assert case.lease.release("run-a") is False
     assert case.lease.read().epoch == 2
 
@@ -126,7 +126,7 @@ def test_renewing_keeps_it(case: Case) -> None:
     case.lease.acquire(ALICE, 60)
     for _turn in range(5):
         case.clock.elapsed += 50
-        case.lease.renew("run-a", 60)
+        case.lease.renew("run-a", 60, 1)
     with pytest.raises(LeaseHeld):
         case.lease.acquire(BOB, 60)
 
@@ -151,7 +151,7 @@ def test_nobody_takes_over_in_the_middle_of_a_step(case: Case) -> None:
     epoch = case.lease.acquire(ALICE, 60).epoch
     with case.lease.guard(epoch):
         with case.lease.guard(epoch):  # another thread's step
-            case.lease.renew("run-a", 60)
+            case.lease.renew("run-a", 60, 1)
         with pytest.raises(WaitTimeout, match="a step of another run holds this lock"):
             case.lease.acquire(BOB, 60, take_over=epoch)
         with pytest.raises(WaitTimeout):
@@ -287,7 +287,7 @@ def test_the_epoch_only_grows_and_grows_with_every_new_holder(
             if act == "wait":
                 case.clock.elapsed += 45
             elif act == "renew":
-                case.lease.renew(holder.run, 60)
+                case.lease.renew(holder.run, 60, before.epoch)
             elif act == "release":
                 case.lease.release(holder.run)
             else:
