@@ -25,8 +25,6 @@ MODULE = "immutable.cutover.release_apply"
 # The start of a turn costs about half a second in which no wait goes on: most single replicas need only one turn.
 FIRST_TURN, LONGEST_TURN = 7.0, 10.0
 LEASE_POLL = 2.0
-# A run that died keeps what was observed; these steps only waited, so nothing new has to be undone.
-NOT_UNDONE = ("await", "drain", "deregister", "destroy")
 
 
 class ActionModule(ActionBase):
@@ -51,7 +49,7 @@ class ActionModule(ActionBase):
         self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
         undoes = self._undoes()
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
-        if first.get("failed") and undoes and _worth_undoing(first):
+        if first.get("failed") and undoes and first.get("worth_undoing"):
             return self._undo(variables, first)
         return first
 
@@ -131,9 +129,9 @@ class ActionModule(ActionBase):
         total.pop("resume", None)
         total.pop("progress", None)
         if total["status"] == "failed":
-            step = total.get("failed_step") or {}
+            verb = (total.get("failed_step") or {}).get("verb")
             total["failed"] = True
-            total["msg"] = f"{step.get('verb', 'step')} failed: {total.get('error')}"
+            total["msg"] = f"{verb} failed: {total['error']}" if verb else total["error"]
         return total
 
     def _stand_in_line(self, answer: Mapping[str, Any], give_up: float) -> int:
@@ -183,16 +181,6 @@ def _gather(total: dict[str, Any], answer: Mapping[str, Any]) -> None:
 
 def _diff(result: Mapping[str, Any]) -> dict[str, Any]:
     return {"before": result.get("before", {}), "after": result.get("after", {})}
-
-
-def _worth_undoing(result: Mapping[str, Any]) -> bool:
-    """Undo only what failed while coming up; a drain that did not end is not mended by going back."""
-    step = result.get("failed_step") or {}
-    return (
-        bool(step)
-        and step.get("verb") not in NOT_UNDONE
-        and "fenced" not in str(result.get("error"))
-    )
 
 
 def _holder(variables: Mapping[str, Any], controller: int) -> dict[str, str]:

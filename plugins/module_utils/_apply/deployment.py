@@ -77,7 +77,7 @@ class Turn:
     epoch: int = 0
     """The epoch this run has had since its first call; 0 in the first call."""
     undo_follows: bool = False
-    """Keep the lease when this call fails: the same run goes on to undo what it did."""
+    """Keep the lease when this call fails in what is worth undoing: the same run goes on to undo it."""
 
 
 class Deployment:
@@ -155,7 +155,8 @@ class Deployment:
                 swept = self.site.engine.sweep_secrets(self.release.secrets_dir(self._state_dir))
                 pruned = self._finish()
             journal.append(self._row(run, "record", {"pruned": pruned, "swept": list(swept)}))
-        if outcome.status == "done" or (outcome.status == "failed" and not turn.undo_follows):
+        undone_next = turn.undo_follows and outcome.worth_undoing
+        if outcome.status == "done" or (outcome.status == "failed" and not undone_next):
             lease.release(turn.holder.run)
         return outcome, journal.written
 

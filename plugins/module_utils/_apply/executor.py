@@ -39,6 +39,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 
 MAX_TRACKS = 32
 RENEW_EVERY = 5.0
+COMES_UP = frozenset(
+    {Verb.START, Verb.READY, Verb.WARM, Verb.REGISTER, Verb.ACTIVATE, Verb.CONFIRM}
+)
 _DOING = {
     Verb.START: "starting",
     Verb.READY: "waiting for readiness of",
@@ -112,6 +115,13 @@ class Outcome:
     error: CutoverError | None = None
     failed_step: Step | None = None
 
+    @property
+    def worth_undoing(self) -> bool:
+        """Whether it failed while something came up: going back does not mend a drain, or a lost lease."""
+        if self.failed_step is None or isinstance(self.error, Fenced):
+            return False
+        return self.failed_step.verb in COMES_UP
+
 
 class Executor:
     """One call's worth of work towards a release. Drivers in C(site) must use C(clock)."""
@@ -132,7 +142,8 @@ class Executor:
         self._running: dict[str, Future[None]] = {}
         self._current: dict[str, Step] = {}
         self._actions: list[str] = []
-        self._failure: tuple[CutoverError, Step] | None = None
+        self._failure: tuple[CutoverError, Step | None] | None = None
+        self._world: World | None = None
         self._wake = threading.Event()
         self._runner = StepRunner(
             release, site, run.lease, run.epoch, self._timers, self._notes.__setitem__
@@ -143,10 +154,15 @@ class Executor:
         deadline = self._clock.monotonic() + seconds
         with ThreadPoolExecutor(MAX_TRACKS) as pool:
             try:
-                world = self._loop(pool, deadline)
+                self._loop(pool, deadline)
+            except CutoverError as failure:
+                self._fail(failure, None)
+                if self._world is None:
+                    raise
             except BaseException:
                 self._clock.over.set()  # the pool would wait for every wait that is under way
                 raise
+        world = self._world or World(())
         status = "failed" if self._failure else "more" if self._clock.over.is_set() else "done"
         error, step = self._failure or (None, None)
         return Outcome(
@@ -159,13 +175,14 @@ class Executor:
             failed_step=step,
         )
 
-    def _loop(self, pool: ThreadPoolExecutor, deadline: float) -> World:
+    def _loop(self, pool: ThreadPoolExecutor, deadline: float) -> None:
         every = min(RENEW_EVERY, self._run.ttl / 3)
         renew_at = self._clock.monotonic() + every
         while True:
             self._wake.clear()
             self._reap()
             world = observe(self._site, self._release.spec.app, frozenset(self._settled))
+            self._world = world
             self._versions.update(
                 {item.release: item.version for item in world.replicas if item.version}
             )
@@ -173,12 +190,12 @@ class Executor:
                 for track in advance(self._goal, world, frozenset(self._running)):
                     self._launch(pool, track)
             if not self._running:
-                return world
+                return
             now = self._clock.monotonic()
             if now >= deadline or self._failure:
                 self._clock.over.set()
             if now >= renew_at:
-                self._run.lease.renew(self._run.id, self._run.ttl)
+                self._run.lease.renew(self._run.id, self._run.ttl, self._run.epoch)
                 renew_at = now + every
             self._wake.wait(min(1.0, every, max(0.02, deadline - now)))
 
@@ -197,17 +214,22 @@ class Executor:
                 if self._clock.over.is_set():
                     raise Interrupted("interrupted between two steps")
                 self._step(step)
+                if track.steps[0].verb is not Verb.CONFIRM:  # what served before was only looked at
+                    self._actions.append(f"{step.verb.value} {step.replica}")
         except Interrupted:
             return
         except CutoverError as error:
-            # The first failure ends the call; what fails after it is in the journal.
-            if self._failure is None:
-                self._failure = (error, self._current[track.replica])
-            self._clock.over.set()
+            self._fail(error, self._current[track.replica])
         else:
             self._current.pop(track.replica, None)
         finally:
             self._wake.set()
+
+    def _fail(self, error: CutoverError, step: Step | None) -> None:
+        """End the call by its first failure; what fails after it is in the journal."""
+        if self._failure is None:
+            self._failure = (error, step)
+        self._clock.over.set()
 
     def _step(self, step: Step) -> None:
         key = f"{step.verb.value}:{step.replica}"
@@ -225,7 +247,6 @@ class Executor:
         self._timers.began.pop(key, None)
         self._notes.pop(step.replica, None)
         self._record(step, "ok", detail)
-        self._actions.append(f"{step.verb.value} {step.replica}")
         if step.verb is Verb.CONFIRM:
             self._settled.add(step.replica)
 

@@ -129,6 +129,7 @@ def _failure(outcome: Outcome) -> dict[str, Any]:
     return {
         "error": outcome.error.message,
         "error_details": _plain(outcome.error),
+        "worth_undoing": outcome.worth_undoing,
         "failed_step": {"verb": step.verb.value, "replica": step.replica} if step else {},
     }
 
