@@ -329,8 +329,9 @@ def test_cr_02_an_orphan_that_comes_late_is_fenced(world: World, then: str) -> N
         process.send(signal.SIGCONT)
     run.orphans_end()
     fenced = [row for row in run.rows() if row["outcome"] == "fenced"]
-    assert {(row["step"], row["epoch"]) for row in fenced} == {("deregister", run.before + 1)}
-    assert "this run changes nothing more" in fenced[0]["detail"]["message"]
+    assert {row["epoch"] for row in fenced} == {run.before + 1}
+    assert "deregister" in {row["step"] for row in fenced}
+    assert all("this run changes nothing more" in row["detail"]["message"] for row in fenced)
     world.judge(wanted)
 
 
@@ -342,10 +343,11 @@ def test_cr_03_a_controller_that_was_paused_is_fenced(world: World, then: str) -
     run = site.start("replace", release)
     run.until(journal("ready", "begin", 2))
     paused = run.pause()
+    expires = site.lease()["renewed"] + 5
     wanted, (playbook, spec) = next_run(world, then, release)
     second = site.play(playbook, spec)
     assert second.code == 0, second.text
-    assert "waiting: cutover-kill: lease held by" in second.text
+    assert min(row["time"] for row in run.rows() if row["epoch"] > run.before + 1) >= expires
     ids = [seen.id for seen in check.containers(site)]
     for process in paused:
         process.send(signal.SIGCONT)
