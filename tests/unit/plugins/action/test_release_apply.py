@@ -1,0 +1,338 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controller's side: which calls are made with what, what is told meanwhile, and what comes out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import re
+import socket
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleActionFail
+from ansible.playbook.task import Task
+
+from ansible_collections.immutable.cutover.plugins.action import release_apply
+from ansible_collections.immutable.cutover.plugins.action.release_apply import (
+    ActionModule,
+    _gather,
+    _holder,
+    _is_dead,
+    _process_identity,
+)
+from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
+
+Answer = dict[str, Any]
+SPEC = {"app": "shop"}
+
+
+class Scripted(ActionModule):
+    """The action with a module that gives prepared answers, in order."""
+
+    answers: list[Answer]
+    calls: list[dict[str, Any]]
+    said: list[str]
+
+    def _execute_module(  # type: ignore[override]
+        self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]
+    ) -> Answer:
+        turn = dict(module_args.get("turn") or {})
+        self.calls.append({**module_args, "turn": turn, "module": module_name})
+        return {"invocation": {"module_args": "not for anybody"}, **self.answers.pop(0)}
+
+
+Run = Callable[..., tuple[Answer, Scripted]]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
+    clock = FakeClock()
+    monkeypatch.setattr(release_apply, "SystemClock", lambda: clock)
+
+    def make(*answers: Answer, check: bool = False, variables: Any = None, **options: Any) -> Any:
+        arguments = {"spec": SPEC, **options}
+        task = Task()
+        task.action, task.args, task.check_mode = release_apply.MODULE, arguments, check
+        connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+        action = Scripted(task, connection, None, None, None, None)
+        action.answers, action.calls, action.said = list(answers), [], []
+        action._display = SimpleNamespace(display=action.said.append)
+        action.clock = clock
+        result = action.run(None, {"inventory_hostname": "h1", **(variables or {})})
+        assert action.answers == [], "an answer that nobody asked for"
+        return result, action
+
+    return make
+
+
+def answer(status: str = "done", **more: Any) -> Answer:
+    return {
+        "status": status,
+        "changed": True,
+        "app": "shop",
+        "release": "0123abcd",
+        "version": "2",
+        "epoch": 4,
+        "actions": [f"act {status}"],
+        "progress": ["web 1/2 replaced"],
+        "before": {"web": "old"},
+        "after": {"web": "new"},
+        "journal": [{"step": status}],
+        "resume": {"began": {"await:x": 1.5}},
+        **more,
+    }
+
+
+def failed(verb: str = "ready", **more: Any) -> Answer:
+    step = {"verb": verb, "replica": "shop-web-0123abcd-1"}
+    options = {"error": "never ready", "failed_step": step, "worth_undoing": True, **more}
+    return answer("failed", **options)
+
+
+def waiting(epoch: int = 3, process: str = "", host: str = "", expires_in: float = 9) -> Answer:
+    return {
+        "status": "waiting",
+        "changed": False,
+        "message": "shop: lease held by bob",
+        "epoch": epoch,
+        "holder": {"run": "other", "process": process, "host": host},
+        "expires_in": expires_in,
+    }
+
+
+def dead_process() -> str:
+    """Return the identity of a process that has ended."""
+    process = multiprocessing.get_context("fork").Process(target=lambda: None)
+    process.start()
+    assert process.pid is not None
+    identity = _process_identity(process.pid) or f"{process.pid}:1"
+    process.join()
+    return identity
+
+
+def test_done_at_once(run: Run) -> None:
+    result, action = run(answer())
+    assert (result["status"], result["changed"], result.get("failed")) == ("done", True, None)
+    assert result["diff"] == {"before": {"web": "old"}, "after": {"web": "new"}}
+    assert {"resume", "progress", "invocation"} & set(result) == set()
+    call = action.calls[0]
+    assert (call["module"], call["to"], call["spec"]) == (
+        "immutable.cutover.release_apply",
+        "",
+        SPEC,
+    )
+    turn = call["turn"]
+    assert (turn["epoch"], turn["ttl"], turn["undo_follows"], turn.get("take_over")) == (
+        0,
+        60,
+        True,
+        None,
+    )
+    assert turn["holder"]["host"] == socket.gethostname()
+
+
+def test_more_is_gone_on_with_and_gathered(run: Run) -> None:
+    more = answer("more", before={"web": "first"})
+    result, action = run(more, answer("more", changed=False), answer("done", changed=False))
+    assert [call["turn"].get("resume") for call in action.calls] == [
+        None,
+        more["resume"],
+        more["resume"],
+    ]
+    assert [call["turn"]["epoch"] for call in action.calls] == [0, 4, 4]
+    seconds = [call["turn"]["seconds"] for call in action.calls]
+    assert seconds[0] == release_apply.FIRST_TURN
+    assert seconds == sorted(seconds)
+    assert len({call["turn"]["holder"]["run"] for call in action.calls}) == 1
+    assert (result["before"], result["after"], result["changed"]) == (
+        {"web": "first"},
+        {"web": "new"},
+        True,
+    )
+    assert result["actions"] == ["act more", "act more", "act done"]
+    assert result["journal"] == [{"step": "more"}, {"step": "more"}, {"step": "done"}]
+    assert action.said == ["[h1] web 1/2 replaced"] * 2
+
+
+def test_no_call_works_longer_than_ten_seconds(run: Run) -> None:
+    _result, action = run(*[answer("more")] * 6, answer())
+    assert max(call["turn"]["seconds"] for call in action.calls) == 10
+
+
+def test_a_dead_holder_is_taken_over_from_at_once(run: Run) -> None:
+    process = dead_process()
+    result, action = run(waiting(7, process, socket.gethostname()), answer())
+    assert result["status"] == "done"
+    assert action.calls[1]["turn"]["take_over"] == 7
+    assert action.clock.sleeps == []
+    assert action.said == ["[h1] shop: lease held by bob; that process is dead, taking over"]
+
+
+def test_a_living_holder_is_waited_for(run: Run) -> None:
+    alive = _process_identity(os.getpid())
+    result, action = run(
+        waiting(7, alive, socket.gethostname()),
+        waiting(7, "1:1", "elsewhere"),
+        answer(),
+        lease={"wait": 60},
+    )
+    assert result["status"] == "done"
+    assert [call["turn"].get("take_over") for call in action.calls] == [None, 0, 0]
+    assert action.clock.sleeps == [2, 2]
+    assert action.said == ["[h1] waiting: shop: lease held by bob"] * 2
+
+
+def test_b67_it_gives_up_after_its_wait_and_says_who_holds_it(run: Run) -> None:
+    with pytest.raises(
+        AnsibleActionFail, match="lease held by bob; gave up after 5 s, nothing was changed"
+    ):
+        run(*[waiting()] * 4, lease={"wait": 5})
+
+
+def test_a_failure_while_coming_up_is_undone_under_the_same_lease(run: Run) -> None:
+    result, action = run(failed(), answer("done", release="old1", journal=[{"step": "undo"}]))
+    assert [call["to"] for call in action.calls] == ["", "undo"]
+    turns = [call["turn"] for call in action.calls]
+    assert [turn["undo_follows"] for turn in turns] == [True, False]
+    assert [turn["epoch"] for turn in turns] == [0, 4]
+    assert turns[0]["holder"] == turns[1]["holder"]
+    assert "resume" not in turns[1], "the waits of the undo have their whole time"
+    assert (result["failed"], result["rolled_back"]) == (True, True)
+    assert result["journal"] == [{"step": "failed"}, {"step": "undo"}]
+    assert result["actions"] == ["act failed", "act done"]
+    assert result["msg"] == "ready failed: never ready; rolled back: release old1 serves again"
+    assert result["failed_step"]["verb"] == "ready"
+    assert action.said[0].startswith("[h1] ready failed: never ready; going back to the last")
+
+
+def test_undoing_the_first_deployment_says_that_nothing_is_left(run: Run) -> None:
+    result, _action = run(failed(), answer("done", after={}))
+    assert result["msg"].endswith("; rolled back: nothing of it is left")
+    assert result["after"] == {}
+
+
+def test_an_undo_that_fails_too_is_told(run: Run) -> None:
+    result, _action = run(failed(), failed("start", error="no space"))
+    assert (result["failed"], result["rolled_back"]) == (True, False)
+    assert (
+        "going back failed too: start failed: no space; run the same playbook again"
+        in result["msg"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "given"),
+    [
+        ({"worth_undoing": False, "verb": "await"}, {}),
+        ({}, {"spec": {**SPEC, "strategy": {"on_failure": "stop"}}}),
+    ],
+)
+def test_what_is_not_undone(run: Run, options: dict[str, Any], given: dict[str, Any]) -> None:
+    result, action = run(failed(**options), **given)
+    assert (result["failed"], "rolled_back" in result, len(action.calls)) == (True, False, 1)
+    assert action.calls[0]["turn"]["undo_follows"] is (not given)
+
+
+def test_a_module_that_fails_itself_loses_nothing_that_was_done_before(run: Run) -> None:
+    result, action = run(answer("more"), {"failed": True, "msg": "fenced: run epoch 4"})
+    assert (result["failed"], result["status"], result["changed"]) == (True, "failed", True)
+    assert (result["msg"], result["actions"]) == ("fenced: run epoch 4", ["act more"])
+    assert len(action.calls) == 2, "a lost lease is not undone"
+
+
+def test_a_failure_without_a_step_is_told_as_it_is(run: Run) -> None:
+    result, _action = run(failed(failed_step={}, worth_undoing=False, error="docker: refused"))
+    assert result["msg"] == "docker: refused"
+
+
+def test_an_orphan_makes_no_call(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(release_apply, "_controller", lambda: 1 if os.getppid() != 1 else 2)
+    with pytest.raises(
+        AnsibleActionFail, match="controller process is gone; this worker changes nothing"
+    ):
+        run()
+
+
+def test_check_mode_plans_and_shows(run: Run) -> None:
+    planned = {
+        "changed": False, "needed": True, "lines": ["release x", "  1. b1: start"], "before": {}, "after": {"web": 1},
+    }  # fmt: skip
+    result, action = run(planned, check=True)
+    assert (result["changed"], result["status"]) == (True, "planned")
+    assert result["diff"] == [
+        {"prepared": "release x\n  1. b1: start\n"},
+        {"before": {}, "after": {"web": 1}},
+    ]
+    turn = action.calls[0]["turn"]
+    assert action.calls[0]["module"].endswith("release_plan") or turn == {"plan": True}
+
+
+def test_check_mode_hands_a_refusal_on(run: Run) -> None:
+    refused = {"failed": True, "msg": "app: is required"}
+    assert run(refused, check=True)[0]["msg"] == "app: is required"
+
+
+def test_gather_keeps_the_first_before_and_the_last_after() -> None:
+    total: Answer = {"changed": False, "actions": [], "journal": []}
+    _gather(total, answer("more", before={"n": 1}, after={"n": 2}, changed=False))
+    _gather(total, answer("done", before={"n": 2}, after={"n": 3}, changed=False))
+    assert (total["before"], total["after"], total["changed"]) == ({"n": 1}, {"n": 3}, False)
+    assert total["status"] == "done"
+
+
+def test_a_process_has_one_identity_as_long_as_it_lives() -> None:
+    mine = _process_identity(os.getpid())
+    assert re.fullmatch(rf"{os.getpid()}:[0-9]+", mine)
+    assert _process_identity(os.getpid()) == mine
+    assert _process_identity(2**22 + 1) == ""
+
+
+def test_a_zombie_counts_as_dead() -> None:
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(read, 1)
+        os._exit(0)
+    identity = _process_identity(pid)
+    holder = {"process": identity, "host": socket.gethostname()}
+    assert not _is_dead(holder)
+    os.write(write, b"x")
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended and nobody has collected it
+    assert _is_dead(holder)
+    os.waitpid(pid, 0)
+    assert _is_dead(holder)
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize(
+    ("holder", "dead"),
+    [
+        ({}, False),
+        ({"process": "", "host": socket.gethostname()}, False),
+        ({"process": "1:1", "host": "another"}, False),
+        ({"process": f"{os.getpid()}:1", "host": socket.gethostname()}, True),
+        ({"process": f"{2**22 + 1}:1", "host": socket.gethostname()}, True),
+    ],
+)
+def test_only_a_process_of_this_controller_is_ever_called_dead(
+    holder: dict[str, str], dead: bool
+) -> None:
+    assert _is_dead(holder) is dead
+
+
+def test_the_holder_names_job_and_user_where_awx_says_them() -> None:
+    plain, awx = (
+        _holder({}, os.getpid()),
+        _holder({"awx_job_id": 12, "awx_user_name": "ann"}, os.getpid()),
+    )
+    tower = _holder({"tower_job_id": 13, "tower_user_name": "tom"}, os.getpid())
+    assert (plain["job"], plain["process"]) == ("", _process_identity(os.getpid()))
+    assert plain["user"]
+    assert (awx["job"], awx["user"]) == ("12", "ann")
+    assert (tower["job"], tower["user"]) == ("13", "tom")
+    assert len({plain["run"], awx["run"], tower["run"]}) == 3
