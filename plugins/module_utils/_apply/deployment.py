@@ -140,7 +140,8 @@ class Deployment:
 
     def work(self, turn: Turn) -> tuple[Outcome, list[Row]]:
         """Take the lease, work for a bounded time, and when all is done note it and give the lease back."""
-        lease = Lease(self._state_dir, self.app, self._clock)
+        # The lease too has the plain clock: a call that is over still gives it back.
+        lease = Lease(self._state_dir, self.app, SystemClock())
         journal = Journal(self._state_dir, self.app)
         state = lease.acquire(turn.holder, turn.ttl, turn.take_over, turn.epoch)
         self.epoch = state.epoch
