@@ -140,6 +140,7 @@ class Deployment:
 
     def work(self, turn: Turn) -> tuple[Outcome, list[Row]]:
         """Take the lease, work for a bounded time, and when all is done note it and give the lease back."""
+        self._check_secrets()
         # The lease too has the plain clock: a call that is over still gives it back.
         lease = Lease(self._state_dir, self.app, SystemClock())
         journal = Journal(self._state_dir, self.app)
@@ -211,11 +212,8 @@ class Deployment:
                 self.release.spec.network,
                 f"network not found on this host; have {', '.join(networks)}",
             )
-        for secret in self.release.spec.secrets:
-            if not os.path.isfile(secret.source):
-                raise InvalidInput(
-                    f"secrets.{secret.name}.source", secret.source, "must be a file on this host"
-                )
+        if self._to:
+            self._check_secrets()
         cpus = os.cpu_count() or 1
         for process in self.release.spec.processes:
             readiness_probe(process)
@@ -224,6 +222,14 @@ class Deployment:
                     f"processes.{process.name}.resources.cpus",
                     process.limits.cpus,
                     f"must not be above the host's {cpus}",
+                )
+
+    def _check_secrets(self) -> None:
+        """Refuse a secret that is not there; those of a new release are placed after its plan was made."""
+        for secret in self.release.spec.secrets:
+            if not os.path.isfile(secret.source):
+                raise InvalidInput(
+                    f"secrets.{secret.name}.source", secret.source, "must be a file on this host"
                 )
 
     def _check_processes(self) -> None:
