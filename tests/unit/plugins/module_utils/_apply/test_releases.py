@@ -1,10 +1,7 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026, the immutable.cutover authors
-"""Where a rollback goes, whatever was cut off before it."""
-
+# SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -19,82 +16,124 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     StateError,
 )
 
-A, B, C = "aaaaaaaa", "bbbbbbbb", "cccccccc"
+
+def record(letter: str) -> ReleaseRecord:
+    return ReleaseRecord(
+        letter * 8, f"1.{letter}", f"shop@{letter}", f"sha256:{letter}", {"app": "shop"}
+    )
 
 
-@pytest.fixture
-def releases(tmp_path: Path) -> Releases:
-    return Releases(str(tmp_path / "state"), "shop")
+def kept(tmp_path: Path, letters: str) -> Releases:
+    """Return the releases of a host on which these were completed, in this order."""
+    releases = Releases(str(tmp_path), "shop")
+    for letter in letters:
+        releases.save(record(letter))
+        releases.complete(letter * 8)
+    return releases
 
 
-def complete(releases: Releases, *names: str) -> None:
-    for name in names:
-        releases.save(
-            ReleaseRecord(name, name[0], f"shop@{name}", f"sha256:{name}", {"app": "shop"})
-        )
-        releases.complete(name)
+def letters(releases: Releases) -> str:
+    return "".join(item[0] for item in releases.completed())
+
+
+def test_a_fresh_host_remembers_nothing(tmp_path: Path) -> None:
+    releases = kept(tmp_path, "")
+    assert (releases.completed(), releases.all(), releases.begun()) == ([], [], None)
+    assert releases.get("a" * 8) is None
+    assert list(tmp_path.iterdir()) == [], "reading makes nothing"
+
+
+def test_what_is_completed_comes_back_in_order(tmp_path: Path) -> None:
+    releases = kept(tmp_path, "abc")
+    assert releases.all() == [record("a"), record("b"), record("c")]
+    assert releases.complete("c" * 8) is False
+    assert releases.complete("a" * 8) is True
+    assert letters(releases) == "bca"
+
+
+def test_saving_again_replaces_what_differs(tmp_path: Path) -> None:
+    releases = kept(tmp_path, "a")
+    changed = ReleaseRecord("a" * 8, "2", "i", "j", {"app": "other"})
+    releases.save(changed)
+    assert releases.get("a" * 8) == changed
 
 
 @pytest.mark.parametrize(
-    ("completed", "begun", "goes_to"),
+    ("keep", "dropped", "left"), [(1, "ab", "c"), (2, "a", "bc"), (3, "", "abc"), (9, "", "abc")]
+)
+def test_forgetting_keeps_the_last(tmp_path: Path, keep: int, dropped: str, left: str) -> None:
+    releases = kept(tmp_path, "abc")
+    assert releases.forget(keep) == [record(letter) for letter in dropped]
+    assert letters(releases) == left
+    files = sorted(path.name for path in (tmp_path / "apps" / "shop" / "releases").iterdir())
+    assert files == sorted([*(f"{letter * 8}.json" for letter in left), "index.json"])
+
+
+@pytest.mark.parametrize(
+    ("completed", "previous"), [("ab", "a"), ("abc", "b"), ("aba", "b"), ("abab", "a")]
+)
+def test_the_previous_release_is_the_one_completed_before(
+    tmp_path: Path, completed: str, previous: str
+) -> None:
+    assert kept(tmp_path, completed).previous() == record(previous)
+
+
+@pytest.mark.parametrize("completed", ["", "a"])
+def test_b61_there_may_be_no_previous(tmp_path: Path, completed: str) -> None:
+    with pytest.raises(CutoverError, match="no previous release of shop is kept on this host"):
+        kept(tmp_path, completed).previous()
+
+
+def test_a_release_that_was_only_begun_is_what_a_rollback_leaves(tmp_path: Path) -> None:
+    releases = kept(tmp_path, "ab")
+    releases.begin(Begun("c" * 8, ""))
+    assert releases.previous() == record("b"), "c did not complete: b is what ran before it"
+    releases.nothing_runs()
+    assert (releases.begun(), releases.previous()) == (None, record("a"))
+
+
+def test_a_rollback_that_was_cut_off_goes_on_to_where_it_was_going(tmp_path: Path) -> None:
+    releases = kept(tmp_path, "ab")
+    releases.begin(Begun("a" * 8, "previous"))
+    assert releases.previous() == record("a")
+    releases.complete("a" * 8)
+    assert (releases.begun(), releases.previous()) == (None, record("b"))
+
+
+@pytest.mark.parametrize("name", ["b" * 8, "1.b", "shop@b", "sha256:b"])
+def test_a_release_is_found_by_any_of_its_names(tmp_path: Path, name: str) -> None:
+    assert kept(tmp_path, "abc").named(name) == record("b")
+
+
+def test_b61_a_name_that_is_not_kept_is_refused_with_those_that_are(tmp_path: Path) -> None:
+    with pytest.raises(
+        CutoverError, match=r"release '9' .* kept: 1\.a \(aaaaaaaa\), 1\.b \(bbbbbbbb\)"
+    ):
+        kept(tmp_path, "ab").named("9")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
     [
-        ((A, B), None, A),
-        ((A, B), Begun(C, ""), B),
-        ((A,), Begun(B, ""), A),
-        # The same release again was cut off: it is the one to leave.
-        ((A, B), Begun(B, ""), A),
-        # An older release was to be deployed anew.
-        ((A, B), Begun(A, ""), B),
-        # A rollback was cut off: it goes on.
-        ((A, B, C), Begun(B, "previous"), B),
-        ((A, B, C), Begun(A, "1.0.0"), A),
-        # What was begun is not kept any more.
-        ((B, C), Begun(A, "1.0.0"), C),
+        ("index.json", '{"schema": 1, "completed": "ab"}'),
+        ("index.json", '{"schema": 1, "completed": [1]}'),
+        ("index.json", '{"schema": 1, "completed": [], "begun": []}'),
+        ("index.json", ""),
+        ("aaaaaaaa.json", '{"schema": 1}'),
+        ("aaaaaaaa.json", '{"schema": 2, "spec": {}}'),
     ],
 )
-def test_previous(
-    releases: Releases, completed: tuple[str, ...], begun: Begun | None, goes_to: str
+def test_cr_13_what_is_damaged_is_refused_with_its_path(
+    tmp_path: Path, name: str, content: str
 ) -> None:
-    complete(releases, *completed)
-    if begun is not None:
-        releases.begin(begun)
-    assert releases.begun() == begun
-    assert releases.previous().id == goes_to
+    releases = kept(tmp_path, "ab")
+    path = tmp_path / "apps" / "shop" / "releases" / name
+    path.write_text(content)
+    with pytest.raises(StateError, match="nothing was changed") as caught:
+        releases.all()
+    assert str(path) in caught.value.message
 
 
-@pytest.mark.parametrize("completed", [(), (A,)])
-def test_nothing_to_go_back_to(releases: Releases, completed: tuple[str, ...]) -> None:
-    complete(releases, *completed)
-    with pytest.raises(CutoverError, match="no previous release of shop is kept"):
-        releases.previous()
-
-
-def test_what_was_begun_ends_with_a_completion(releases: Releases) -> None:
-    complete(releases, A)
-    releases.begin(Begun(B, ""))
-    assert releases.complete(A) is False
-    assert (releases.begun(), releases.completed()) == (None, [A])
-    releases.begin(Begun(B, ""))
-    assert releases.complete(B) is True
-    assert (releases.begun(), releases.completed()) == (None, [A, B])
-    releases.begin(Begun(C, ""))
-    releases.nothing_runs()
-    assert (releases.begun(), releases.completed()) == (None, [A, B])
-
-
-def test_forgetting_old_ones_keeps_what_was_begun(releases: Releases) -> None:
-    complete(releases, A, B)
-    releases.begin(Begun(C, ""))
-    assert [record.id for record in releases.forget(1)] == [A]
-    assert (releases.begun(), releases.completed()) == (Begun(C, ""), [B])
-
-
-@pytest.mark.parametrize("damage", [{"completed": "no"}, {"completed": [1]}, {"begun": "no"}])
-def test_a_damaged_index_is_refused(
-    releases: Releases, tmp_path: Path, damage: dict[str, object]
-) -> None:
-    complete(releases, A)
-    path = tmp_path / "state" / "apps" / "shop" / "releases" / "index.json"
-    path.write_text(json.dumps({"schema": 1, "completed": [A]} | damage))
-    with pytest.raises(StateError, match="is damaged; nothing was changed"):
-        releases.previous()
+def test_an_id_is_never_a_path(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"'\.\./\.\./x' is not a release ID"):
+        kept(tmp_path, "a").get("../../x")
