@@ -52,6 +52,7 @@ class Floor:
     def __init__(self, job: Job) -> None:
         self._job = job
         self._local = threading.local()
+        self._one_at_a_time = threading.Lock()  # HAProxy's socket has a short queue
 
     def run(self) -> None:
         """Bring up as many at once as may be, and retire an old one as soon as a new one serves."""
@@ -121,7 +122,7 @@ class Floor:
         raise FloorFailed(f"{name} is not in the balancer")
 
     def _ask(self, command: str) -> str:
-        with socket.socket(socket.AF_UNIX) as connection:
+        with self._one_at_a_time, socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
             connection.connect(self._job.socket)
             connection.sendall(command.encode() + b"\n")
