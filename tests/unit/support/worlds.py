@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     Admin,
     Health,
@@ -63,7 +65,7 @@ def _target(name: str, address: str, word: str) -> Target | None:
     return Target(name, shown, PORT, admin, _HEALTH.get(word, Health.UP))
 
 
-def goal(release: str, replicas: int, surge: int = 1, unavailable: int = 0, **options: int) -> Goal:
+def goal(release: str, replicas: int, surge: int = 1, unavailable: int = 0, **options: Any) -> Goal:
     """Return the goal to run so many replicas of a release."""
     want = Want(PROCESS, release * 8, replicas, PORT, surge, unavailable, **options)
     return Goal(APP, want.release, (want,))

@@ -37,7 +37,7 @@ class Scripted(ActionModule):
     calls: list[dict[str, Any]]
     said: list[str]
 
-    def _execute_module(  # type: ignore[override]
+    def _execute_module(
         self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]
     ) -> Answer:
         turn = dict(module_args.get("turn") or {})

@@ -6,6 +6,7 @@ import multiprocessing
 import stat
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,9 +80,10 @@ def test_threads_and_processes_append_whole_lines(tmp_path: Path) -> None:
         threading.Thread(target=shared.append, args=(row(900 + number, "begin"),))
         for number in range(8)
     ]
-    for worker in (*processes, *threads):
+    workers: list[Any] = [*processes, *threads]
+    for worker in workers:
         worker.start()
-    for worker in (*processes, *threads):
+    for worker in workers:
         worker.join()
     wanted = [worker * 100 + number for worker in range(4) for number in range(20)]
     assert sorted(map(str, epochs(tmp_path))) == sorted(map(str, [*wanted, *range(900, 908)]))

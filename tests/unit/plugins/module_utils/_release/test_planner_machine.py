@@ -10,7 +10,7 @@ Whatever has happened: once the faults end, one more run ends at exactly what is
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from unittest import mock
 
@@ -394,7 +394,7 @@ MUTANTS: dict[str, tuple[dict[str, bool], list[tuple[object, str, object]]]] = {
 @pytest.mark.parametrize("broken", MUTANTS)
 def test_a_mutant_without_the_rule_is_found(broken: str) -> None:
     options, patches = MUTANTS[broken]
-    machine: Callable[[], RuleBasedStateMachine] = type("Mutant", (CutoverMachine,), dict(options))
+    machine: type[RuleBasedStateMachine] = type("Mutant", (CutoverMachine,), dict(options))
     search = settings(
         SETTINGS, max_examples=1000, phases=[Phase.generate], report_multiple_bugs=False
     )
