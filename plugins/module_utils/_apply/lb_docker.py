@@ -12,9 +12,8 @@ from typing import Any
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
     lb_container as wanted,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_sdk import (
-    require_sdk,
-    sdk_errors,
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_errors import (
+    engine_errors,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     EngineError,
@@ -30,7 +29,7 @@ try:
     from docker.errors import NotFound
     from docker.types import LogConfig, Mount
 except ImportError:
-    APIClient = None  # require_sdk() says so before anything here is used
+    APIClient = None  # the engine's factory says so before anything here is made
 
 _BINARY = ["/usr/sbin/haproxy"]
 _STOP_SECONDS = 10
@@ -40,7 +39,6 @@ class LoadBalancerContainer:
     """One container, known by its name, and only touched when it carries our label."""
 
     def __init__(self, options: Mapping[str, Any], spec: wanted.Wanted) -> None:
-        require_sdk()
         self._host = options.get("host") or "unix:///var/run/docker.sock"
         self._spec = spec
         self._client = APIClient(
@@ -172,5 +170,5 @@ class LoadBalancerContainer:
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
-        with sdk_errors(f"container {self._spec.name}: {what}", self._host):
+        with engine_errors(f"container {self._spec.name}: {what}", self._host):
             yield

@@ -3,7 +3,8 @@
 """Docker Engine behind the engine seam; private, no stability promised.
 
 Costs decide the shape: one round trip per list, image users and subnets remembered (they never
-change under one ID), the API version negotiated once, no library to import.
+change under one ID), the API version negotiated once, one client per thread because requests
+sessions are not safe across threads.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import secrets as randomness
 import threading
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Network
+from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock, SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import (
@@ -33,13 +35,17 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.base imp
     Engine,
     Image,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_api import DockerApi
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_errors import (
     MINIMUM_API,
     engine_errors,
     too_old,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
+
+try:
+    from docker import APIClient
+except ImportError:
+    APIClient = None  # the factory says so before a driver is made
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 NETWORK_LABEL = "immutable.cutover.network"
@@ -59,8 +65,9 @@ class DockerEngine(Engine):
         self._host = host
         self._timeout = timeout
         self._clock = clock or SystemClock()
+        self._local = threading.local()
         self._lock = threading.Lock()
-        self._api: DockerApi | None = None
+        self._api = ""
         self._users: dict[str, config.User] = {}
         self._ranges: dict[str, IPv4Network | None] = {}
         self._reserved: set[tuple[str, str]] = set()
@@ -91,7 +98,7 @@ class DockerEngine(Engine):
     def containers(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
         """Return the containers with these labels, in one round trip; without start times."""
         with self._errors("list containers"):
-            rows = self._client().containers(filters=_label_filter(labels))
+            rows = self._client().containers(all=True, filters=_label_filter(labels))
         return tuple(sorted(map(config.container_from_list, rows), key=lambda found: found.name))
 
     def inspect(self, container_id: str) -> Container | None:
@@ -130,11 +137,11 @@ class DockerEngine(Engine):
         with self._errors(f"stop {name}"):
             if answer["State"]["Running"] and answer["Config"].get("StopSignal") != signal:
                 # Only the container's own stop signal keeps the engine from restarting it.
-                client.never_restart(container_id)
+                client.update_container(container_id, restart_policy={"Name": "no"})
                 client.kill(container_id, signal)
                 _wait_gone(client, container_id, grace_period)
                 grace_period = 0
-            client.stop(container_id, grace_period)
+            client.stop(container_id, timeout=grace_period)
         after = self.inspect(container_id)
         return -1 if after is None or after.exit_code is None else after.exit_code
 
@@ -147,7 +154,7 @@ class DockerEngine(Engine):
         name = answer["Name"].lstrip("/")
         try:
             with self._errors(f"remove {name}"):
-                self._client().remove_container(answer["Id"])
+                self._client().remove_container(answer["Id"], v=True)
         except EngineError as error:
             if error.details.get("kind") != "not_found":
                 raise
@@ -157,19 +164,19 @@ class DockerEngine(Engine):
     def logs(self, container_id: str, tail: int) -> str:
         """Return the last lines it logged, stdout and stderr in order."""
         with self._errors(f"read the log of {container_id[:12]}"):
-            raw: bytes = self._client().logs(container_id, tail)
+            raw: bytes = self._client().logs(container_id, stdout=True, stderr=True, tail=tail)
         return raw.decode(errors="replace").rstrip("\n")
 
     def remove_image(self, image_id: str) -> bool:
         """Remove an image with all its tags, unless a container, running or not, uses it."""
         with self._errors(f"remove image {image_id}"):
-            users = self._client().containers(filters={"ancestor": [image_id]})
+            users = self._client().containers(all=True, filters={"ancestor": image_id})
         if users:
             names = ", ".join(sorted(config.container_from_list(row).name for row in users))
             raise EngineError(f"remove image {image_id}: used by {names}", kind="in_use")
         try:
             with self._errors(f"remove image {image_id}"):
-                self._client().remove_image(image_id)
+                self._client().remove_image(image_id, force=True)
         except EngineError as error:
             if error.details.get("kind") in ("image_missing", "not_found"):
                 return False
@@ -206,22 +213,35 @@ class DockerEngine(Engine):
     def secret_sources(self) -> tuple[str, ...]:
         """Return every host path that a container mounts as a secret (to sweep the others)."""
         with self._errors("list containers"):
-            rows = self._client().containers()
+            rows = self._client().containers(all=True)
         return tuple(source for row in rows for source in _secret_sources(row))
 
-    def _client(self) -> DockerApi:
-        """Return the client, with the API version agreed on once."""
-        if self._api is None:
-            self._api = DockerApi(self._host, self._negotiate(), self._timeout)
-        return self._api
+    def _client(self) -> Any:
+        """Return this thread's client, with the API version agreed on once."""
+        client = getattr(self._local, "client", None)
+        if client is None:
+            client = self._new_client(self._api or self._negotiate())
+            self._local.client = client
+        return client
+
+    def _new_client(self, version: str) -> Any:
+        client = APIClient(base_url=self._host, version=version, timeout=self._timeout)
+        client.trust_env = False  # no netrc and proxy look-ups for each call on a unix socket
+        return client
 
     def _negotiate(self) -> str:
         """Ask for the engine's API version by the cheapest call there is."""
-        found = DockerApi(self._host, _dotted(MINIMUM_API), self._timeout).ping()
+        client = self._new_client(_dotted(MINIMUM_API))
+        try:
+            answer = client.get(f"{client.base_url}/_ping", timeout=self._timeout)
+            found = answer.headers.get("Api-Version", "0.0")
+        finally:
+            client.close()
         theirs = tuple(int(part) for part in found.split("."))
         if theirs < MINIMUM_API:
             raise too_old(f"API {found}")
-        return _dotted(min(theirs, _TESTED_API))
+        self._api = _dotted(min(theirs, _TESTED_API))
+        return self._api
 
     @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
@@ -262,7 +282,7 @@ class DockerEngine(Engine):
                 on_failure.callback(secret_files.discard, directory)
             with self._errors(f"create container {spec.name}"):
                 body = config.create_config(spec, mounts, address)
-                container_id = client.create_container(spec.name, body)
+                container_id = client.create_container_from_config(body, spec.name)["Id"]
             on_failure.callback(self._discard_container, container_id)
             with self._errors(f"start container {spec.name}"):
                 client.start(container_id)
@@ -275,7 +295,7 @@ class DockerEngine(Engine):
     def _discard_container(self, container_id: str) -> None:
         """Take back a container that never ran well; ours by its ID, whatever its labels."""
         with contextlib.suppress(EngineError), self._errors("remove the failed container"):
-            self._client().remove_container(container_id, force=True)
+            self._client().remove_container(container_id, v=True, force=True)
 
     @contextlib.contextmanager
     def _address(self, spec: ContainerSpec, refused: set[str]) -> Iterator[str | None]:
@@ -297,7 +317,7 @@ class DockerEngine(Engine):
 
     def _used_addresses(self, network: str) -> set[str]:
         with self._errors(f"list containers of network {network}"):
-            rows = self._client().containers(filters={"network": [network]})
+            rows = self._client().containers(all=True, filters={"network": network})
         return {address for row in rows for address in config.fixed_addresses(row, network)}
 
     def _fixed_range(self, network: str) -> IPv4Network | None:
@@ -311,7 +331,7 @@ class DockerEngine(Engine):
 
     def _networks_named(self, name: str) -> list[str]:
         with self._errors(f"find network {name}"):
-            rows = self._client().networks(filters={"name": [f"^{re.escape(name)}$"]})
+            rows = self._client().networks(filters={"name": f"^{re.escape(name)}$"})
         return [row["Id"] for row in rows if row["Name"] == name]
 
     def _free_subnet(self, name: str) -> str:
@@ -319,7 +339,7 @@ class DockerEngine(Engine):
         client = self._client()
         probe = f"{name}-subnet-{randomness.token_hex(4)}"
         with self._errors(f"find a free subnet for network {name}"):
-            network_id = client.create_network({"Name": probe, "Driver": "bridge"})
+            network_id = client.create_network(probe, driver="bridge")["Id"]
             try:
                 return str(client.inspect_network(network_id)["IPAM"]["Config"][0]["Subnet"])
             finally:
@@ -330,31 +350,29 @@ class DockerEngine(Engine):
         pool = {"Subnet": subnet, "IPRange": dynamic_range(subnet)}
         try:
             with self._errors(f"make network {name}"):
-                made = self._client().create_network(
-                    {
-                        "Name": name,
-                        "Driver": "bridge",
-                        "CheckDuplicate": True,
-                        "IPAM": {"Driver": "default", "Config": [pool]},
-                        "Labels": {NETWORK_LABEL: "1"},
-                    }
+                answer = self._client().create_network(
+                    name,
+                    driver="bridge",
+                    ipam={"Driver": "default", "Config": [pool]},
+                    check_duplicate=True,
+                    labels={NETWORK_LABEL: "1"},
                 )
         except EngineError as error:
             if error.details.get("kind") in ("subnet_taken", "conflict"):
                 return ""
             raise
         self._ranges.pop(name, None)
-        return made
+        return str(answer["Id"])
 
     def _remove_network(self, network_id: str) -> None:
         with self._errors("remove a network made twice"):
             self._client().remove_network(network_id)
 
 
-def _wait_gone(client: DockerApi, container_id: str, grace_period: int) -> None:
+def _wait_gone(client: Any, container_id: str, grace_period: int) -> None:
     """Wait for its end, at most the grace period; that it did not come is seen by what follows."""
     with contextlib.suppress(EngineError), engine_errors("wait", ""):
-        client.wait(container_id, max(1, grace_period))
+        client.wait(container_id, timeout=max(1, grace_period), condition="not-running")
 
 
 def _secret_sources(answer: config.Json) -> tuple[str, ...]:

@@ -1,16 +1,32 @@
 # Copyright (c) 2026, the immutable.cutover authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where what the engine refuses becomes EngineError; private, no stability promised."""
+"""Where the Docker SDK's exceptions become EngineError; private, no stability promised."""
 
 from __future__ import annotations
 
 import errno
-import http.client
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_api import ApiRefused
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
+
+try:
+    from docker.errors import APIError, DockerException
+    from requests.exceptions import RequestException, Timeout
+except ImportError:
+    # The factory has said so before anything here is reached; these keep the module importable.
+    class DockerException(Exception):  # type: ignore[no-redef]
+        """Stands in for the SDK's."""
+
+    class APIError(DockerException):  # type: ignore[no-redef]
+        """Stands in for the SDK's."""
+
+    class RequestException(OSError):  # type: ignore[no-redef]
+        """Stands in for the SDK's."""
+
+    class Timeout(RequestException):  # type: ignore[no-redef]
+        """Stands in for the SDK's."""
+
 
 MINIMUM_API = (1, 41)
 MINIMUM_ENGINE = "20.10"
@@ -39,20 +55,17 @@ _SAYS = {
 
 @contextmanager
 def engine_errors(what: str, host: str) -> Iterator[None]:
-    """Turn everything the API client raises while it does C(what) into one EngineError."""
+    """Turn everything the SDK raises while it does C(what) into one EngineError."""
     try:
         yield
-    except ApiRefused as error:
-        raise refused(what, error.status, error.answer) from error
-    except TimeoutError as error:
-        raise timed_out(what, host) from error
-    except (OSError, http.client.HTTPException) as error:
-        raise unreachable(what, host, error) from error
-
-
-def timed_out(what: str, host: str) -> EngineError:
-    """Say that no answer came."""
-    return EngineError(f"{what}: the engine at {host} did not answer in time", kind="timeout")
+    except APIError as error:
+        raise _refused(what, error) from error
+    except Timeout as error:
+        raise EngineError(
+            f"{what}: the engine at {host} did not answer in time", kind="timeout"
+        ) from error
+    except (RequestException, DockerException) as error:
+        raise _unreachable(what, host, error) from error
 
 
 def too_old(found: str) -> EngineError:
@@ -60,10 +73,11 @@ def too_old(found: str) -> EngineError:
     return EngineError(f"docker >= {MINIMUM_ENGINE} needed, found {found}", kind="too_old")
 
 
-def refused(what: str, status: int | None, answer: str) -> EngineError:
-    """Say what the engine refused, in its own words, with a kind that callers tell apart."""
+def _refused(what: str, error: APIError) -> EngineError:
+    answer = error.explanation
+    answer = answer.decode(errors="replace") if isinstance(answer, bytes) else str(answer or error)
     answer = " ".join(answer.split())
-    kind = _kind(answer.lower(), status)
+    kind = _kind(answer.lower(), error.status_code)
     reason = _SAYS.get(kind)
     text = f"{what}: {reason}: {answer}" if reason else f"{what}: {answer}"
     return EngineError(text, kind=kind, answer=answer)
@@ -78,8 +92,7 @@ def _kind(words: str, status: int | None) -> str:
     return "conflict" if status == 409 else "refused"
 
 
-def unreachable(what: str, host: str, error: BaseException) -> EngineError:
-    """Say why no call gets through."""
+def _unreachable(what: str, host: str, error: BaseException) -> EngineError:
     cause = _system_error(error)
     if cause is not None and cause.errno in (errno.EACCES, errno.EPERM):
         return EngineError(
@@ -97,7 +110,7 @@ def unreachable(what: str, host: str, error: BaseException) -> EngineError:
 
 
 def _system_error(error: BaseException) -> OSError | None:
-    """Find the system's own error inside what a library wrapped around it."""
+    """Find the system's own error inside what requests and urllib3 wrapped around it."""
     seen: set[int] = set()
     todo: list[BaseException] = [error]
     while todo:

@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.module_utils.basic import missing_required_lib
+
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker import DockerEngine
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    InvalidInput,
+)
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 
@@ -38,7 +43,12 @@ def connect(options: Mapping[str, Any] | None = None, clock: Clock | None = None
 
 
 def _docker(host: str, timeout: int, clock: Clock | None) -> Engine:
-    return DockerEngine(host, timeout, clock)
+    # Importing the SDK takes 0.2 s, and what never connects must not pay for it.
+    if importlib.util.find_spec("docker") is None:
+        raise CutoverError(missing_required_lib("docker (Debian: python3-docker)"))
+    from ansible_collections.immutable.cutover.plugins.module_utils._engine import docker
+
+    return docker.DockerEngine(host, timeout, clock)
 
 
 def _socket(value: object) -> str:

@@ -4,18 +4,12 @@
 
 from __future__ import annotations
 
-import os
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker import DEFAULT_HOST
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_api import DockerApi
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_errors import (
-    engine_errors,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
-    EngineError,
     LoadBalancerError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -25,7 +19,14 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer i
     _haproxy_file as file,
 )
 
-API_VERSION = "1.41"
+try:
+    import docker
+    import docker.errors
+    import requests.exceptions
+except ImportError:
+    DOCKER_IMPORT_ERROR: str | None = traceback.format_exc()
+else:
+    DOCKER_IMPORT_ERROR = None
 
 
 class ContainerValidator:
@@ -36,28 +37,40 @@ class ContainerValidator:
 
     def __call__(self, draft: Path) -> None:
         """Raise INVALID_CONFIG unless that HAProxy accepts the draft."""
-        host = os.environ.get("DOCKER_HOST") or DEFAULT_HOST
+        if DOCKER_IMPORT_ERROR is not None:
+            raise LoadBalancerError(
+                Kind.INVALID_CONFIG,
+                f"validating in container {self._container} needs the Python library docker",
+            )
         try:
-            with engine_errors(f"run haproxy -c in container {self._container}", host):
-                code, answer = self._run(DockerApi(host, API_VERSION, 60), draft)
-        except EngineError as failure:
+            code, answer = self._run(draft)
+        except (docker.errors.DockerException, requests.exceptions.RequestException) as failure:
             raise LoadBalancerError(
                 Kind.INVALID_CONFIG,
                 f"cannot validate {draft.parent} in container {self._container}",
-                failure.message,
+                str(failure),
             ) from failure
         if code != 0:
             raise file.rejected(draft, answer)
 
-    def _run(self, api: DockerApi, draft: Path) -> tuple[int, str]:
-        inside = path_inside(draft, api.inspect_container(self._container)["Mounts"])
-        if inside is None:
-            raise LoadBalancerError(
-                Kind.INVALID_CONFIG,
-                f"container {self._container} does not mount the directory {draft.parent}",
-            )
-        code, answer = api.execute(self._container, ["haproxy", "-c", "-f", inside])
-        return code, answer.decode("utf-8", "replace")
+    def _run(self, draft: Path) -> tuple[int, str]:
+        client = docker.DockerClient.from_env(timeout=60)
+        try:
+            api = client.api
+            mounts = api.inspect_container(self._container)["Mounts"]
+            inside = path_inside(draft, mounts)
+            if inside is None:
+                raise LoadBalancerError(
+                    Kind.INVALID_CONFIG,
+                    f"container {self._container} does not mount the directory {draft.parent}",
+                )
+            command = ["haproxy", "-c", "-f", inside]
+            process = api.exec_create(self._container, command)["Id"]
+            answer = api.exec_start(process)
+            code = api.exec_inspect(process)["ExitCode"]
+        finally:
+            client.close()
+        return int(code), answer.decode("utf-8", "replace")
 
 
 def path_inside(path: Path, mounts: Sequence[Mapping[str, Any]]) -> str | None:

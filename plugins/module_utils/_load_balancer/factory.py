@@ -18,9 +18,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer i
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
     _haproxy_socket as runtime,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_container import (
-    ContainerValidator,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._names import (
     checked_name,
 )
@@ -70,7 +67,12 @@ def _validator(options: Mapping[str, Any]) -> file.Validator:
     container = options.get("container")
     if not container:
         return file.validate_on_host
-    return ContainerValidator(checked_name("load_balancer.container", container))
+    # Importing the Docker SDK takes 0.3 s, and most calls do not validate in a container.
+    from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
+        _haproxy_container,
+    )
+
+    return _haproxy_container.ContainerValidator(checked_name("load_balancer.container", container))
 
 
 def _required_path(options: Mapping[str, Any], name: str) -> str:

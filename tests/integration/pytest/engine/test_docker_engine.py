@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import secrets
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import SecretFile
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker import (
@@ -24,6 +25,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker i
     DockerEngine,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
+from ansible_collections.immutable.cutover.plugins.module_utils._wait import Verdict, wait_until
 
 SLEEP = ("/bin/sleep", "600")
 CANARY = "c4n4ry-v4lue-of-a-secret"
@@ -425,7 +427,15 @@ def test_an_engine_that_never_answers_is_a_timeout(tmp_path: Path) -> None:
 
 def test_stop_returns_the_exit_code_and_never_restarts(engine: Any, spec: Any) -> None:
     started = engine.start(
-        spec("stop", command=("/bin/sh", "-c", "trap 'exit 3' TERM; sleep 600 & wait"))
+        spec("stop", command=("/bin/sh", "-c", "trap 'exit 3' TERM; echo set; sleep 600 & wait"))
+    )
+    # A signal that comes before the trap is set is nobody's.
+    wait_until(
+        lambda: Verdict("set" in engine.logs(started.id, 5), None, "no output yet"),
+        what="the trap",
+        timeout=30,
+        interval=0.1,
+        clock=SystemClock(),
     )
     assert engine.stop(started.id, "SIGTERM", 10) == 3
     time.sleep(0.5)
