@@ -102,11 +102,15 @@ def read_lock(path: str) -> Lock | None:
     except (OSError, ValueError) as error:
         raise CutoverError(f"{path}: cannot read lock: {error}") from error
     if not isinstance(data, dict) or data.pop("version", None) != LOCK_VERSION:
-        raise CutoverError(f"{path}: not a lock of version {LOCK_VERSION}; run the bake playbook with bake_lock=always")
+        raise CutoverError(
+            f"{path}: not a lock of version {LOCK_VERSION}; run the bake playbook with bake_lock=always"
+        )
     try:
         lock = _parse(data)
     except (KeyError, TypeError, AttributeError) as error:
-        raise CutoverError(f"{path}: incomplete lock: {error}; run the bake playbook with bake_lock=always") from error
+        raise CutoverError(
+            f"{path}: incomplete lock: {error}; run the bake playbook with bake_lock=always"
+        ) from error
     _check_entries(path, lock)
     return lock
 
@@ -175,7 +179,9 @@ def require_fresh(recipe: Recipe, files: t.Iterable[FileInput]) -> Lock:
     """Return the lock of a recipe, or fail: a bake never resolves anything."""
     lock = read_lock(recipe.lock_path)
     if lock is None:
-        raise CutoverError(f"lock not found: {recipe.lock_path}; run the bake playbook with bake_lock=always")
+        raise CutoverError(
+            f"lock not found: {recipe.lock_path}; run the bake playbook with bake_lock=always"
+        )
     stale = stale_parts(recipe, lock, files)
     if stale:
         raise CutoverError(
