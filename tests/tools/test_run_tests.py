@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from tools import run_tests
-from tools.run_tests import Tally, judged, read_junit, read_sanity
+from tools.run_tests import Tally, judged, read_junit, read_molecule, read_sanity
 
 JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
 <testcase classname="a.test_x" name="test_good" />
@@ -55,6 +55,23 @@ def test_a_skipped_test_has_not_passed() -> None:
 )
 def test_reads_what_ansible_test_prints(ending: str, tally: Tally) -> None:
     assert read_sanity(SANITY + ending) == tally
+
+
+@pytest.mark.parametrize(
+    ("code", "output", "passed"),
+    [
+        (0, "verify: \x1b[32mExecuted: Successful", 1),
+        (1, "verify: \x1b[32mExecuted: Successful", 0),
+        (0, "converge: Executed: Successful\nside_effect: \x1b[35mExecuted: Missing playbook", 0),
+        (0, "", 0),
+    ],
+    ids=["green", "red", "a playbook that is not there", "nothing ran"],
+)
+def test_a_scenario_is_green_only_if_all_its_playbooks_ran(
+    code: int, output: str, passed: int
+) -> None:
+    tally = read_molecule("default", code, output)
+    assert (tally.passed, len(tally.failed)) == (passed, 1 - passed)
 
 
 @pytest.mark.parametrize(
