@@ -163,7 +163,7 @@ class Executor:
                 self._clock.over.set()  # the pool would wait for every wait that is under way
                 raise
         world = self._world or World(())
-        status = "failed" if self._failure else "more" if self._clock.over.is_set() else "done"
+        status = self._status(world)
         error, step = self._failure or (None, None)
         return Outcome(
             status=status,
@@ -174,6 +174,15 @@ class Executor:
             error=error,
             failed_step=step,
         )
+
+    def _status(self, world: World) -> str:
+        """Say how it ended; a call whose time ran out with its last step needs no other one."""
+        if self._failure:
+            return "failed"
+        if self._clock.over.is_set() and advance(self._goal, world):
+            return "more"
+        self._clock.over.clear()
+        return "done"
 
     def _loop(self, pool: ThreadPoolExecutor, deadline: float) -> None:
         every = min(RENEW_EVERY, self._run.ttl / 3)

@@ -222,6 +222,22 @@ def test_a_call_that_is_over_returns_more_and_the_next_goes_on_with_the_same_tim
     assert row.seconds >= 23
 
 
+def test_a_call_whose_time_ran_out_with_its_last_step_is_done(rig: Rig) -> None:
+    """Otherwise another call would be made, half a second for nothing but the record."""
+    old, new = deployed(rig), second(rig)
+    executor = rig.executor(new)
+    over, stop = executor._clock.over, rig.engine.stop
+
+    def as_the_time_runs_out(container_id: str, signal: str, grace_period: int) -> int:
+        over.set()
+        return stop(container_id, signal, grace_period)
+
+    rig.engine.stop = as_the_time_runs_out  # type: ignore[method-assign]
+    outcome = executor.work(60)
+    assert (outcome.status, outcome.actions[-1]) == ("done", f"destroy {old[0]}")
+    assert not over.is_set(), "what is left to note must not be interrupted"
+
+
 def test_min_ready_seconds_are_watched_before_anything_is_drained(rig: Rig) -> None:
     old, new = deployed(rig), second(rig, strategy={"min_ready_seconds": 3})
     outcome = rig.work(new)
