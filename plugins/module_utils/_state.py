@@ -28,7 +28,7 @@ def private_folder(*parts: str) -> str:
     """Make a folder that only its owner may enter, refusing a link or somebody else's folder."""
     path = os.path.join(*parts)
     try:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        _make_private(path)
         found = os.lstat(path)
     except OSError as error:
         raise StateError(f"{path}: cannot make the state folder: {error.strerror}") from error
@@ -39,6 +39,17 @@ def private_folder(*parts: str) -> str:
     if stat.S_IMODE(found.st_mode) & 0o077:
         os.chmod(path, 0o700)
     return path
+
+
+def _make_private(path: str) -> None:
+    """Make a folder and its missing parents, all with mode 0700; C(os.makedirs) gives that to the last one only."""
+    if os.path.isdir(path):
+        return
+    parent = os.path.dirname(path)
+    if parent != path:
+        _make_private(parent)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, mode=0o700)
 
 
 def read_json(path: str) -> dict[str, object] | None:

@@ -261,3 +261,10 @@ def test_cr_08_the_lock_of_a_killed_process_is_free(tmp_path: Path) -> None:
     process.join()
     with file_lock(path, shared=False, clock=FakeClock(), timeout=0):
         pass
+
+
+def test_the_parents_of_a_private_folder_are_private_too(tmp_path: Path) -> None:
+    folder = tmp_path / "state" / "apps" / "shop"
+    private_folder(str(folder))
+    modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, *folder.parents[:2])]
+    assert modes == [0o700, 0o700, 0o700]
