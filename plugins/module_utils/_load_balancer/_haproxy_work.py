@@ -26,6 +26,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     InFlight,
     Quality,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._shared_read import SharedRead
 
 _GONE = "Can't find the target PID"
 _IDLE = state.Load(0, 0)
@@ -41,15 +42,20 @@ class WorkCounter:
         self._master = master
         self._backend = backend
         self._guard = threading.Lock()
+        self._shared = SharedRead(self._processes)
         self._pid = 0
 
     def count(self, names: Sequence[str]) -> Mapping[str, InFlight]:
         """Return what each named server works on now; in a process that lacks it, nothing."""
+        processes = self._shared.get()
+        return {name: _sum(name, processes) for name in names}
+
+    def _processes(self) -> Sequence[tuple[int, Mapping[str, state.Load]]]:
         # The current worker first: with a reload between the looks, work is seen twice, never missed.
         processes = [self._current()]
         if self._master is not None:
             processes += self._leaving(self._master, processes[0][0])
-        return {name: _sum(name, processes) for name in names}
+        return processes
 
     def _current(self) -> tuple[int, Mapping[str, state.Load]]:
         answer = self._socket.ask(f"show info;{state.servers_stat()}")

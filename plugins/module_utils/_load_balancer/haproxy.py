@@ -49,6 +49,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Quality,
     Target,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._shared_read import SharedRead
 
 OLDEST = (2, 5)
 # A new server counts as down, so downinter decides how soon its health is known.
@@ -78,6 +79,7 @@ class HaproxyLoadBalancer(LoadBalancer):
         self._check = check
         self._confirm = confirm
         self._work = WorkCounter(socket, master, self._backend)
+        self._shared = SharedRead(self._read_servers)
 
     @property
     def where(self) -> str:
@@ -257,6 +259,9 @@ class HaproxyLoadBalancer(LoadBalancer):
             self._fail(Kind.INVALID_CONFIG, str(problem))
 
     def _servers(self) -> tuple[state.Server, ...]:
+        return self._shared.get()
+
+    def _read_servers(self) -> tuple[state.Server, ...]:
         answer = self._socket.ask(f"show servers state {self._backend};{state.servers_stat()}")
         if answer.startswith("Can't find backend"):
             self._probe_backend()

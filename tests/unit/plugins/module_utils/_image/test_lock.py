@@ -78,7 +78,10 @@ def test_a_fresh_lock_is_accepted(recipe: Recipe) -> None:
 
 
 def test_b42_a_missing_lock_is_named(recipe: Recipe) -> None:
-    with pytest.raises(CutoverError, match="lock not found: .*bake.lock; run the bake playbook with bake_lock=always"):
+    with pytest.raises(
+        CutoverError,
+        match="lock not found: .*bake.lock; run the bake playbook with bake_lock=always",
+    ):
         subject.require_fresh(recipe, scan_files(recipe))
 
 
@@ -98,7 +101,10 @@ def test_a_stale_lock_is_refused(recipe: Recipe, name: str, text: str, stale: st
     write(recipe, fresh(recipe))
     pathlib.Path(recipe.context, name).write_text(text)
     now = load_recipe(recipe.path)
-    with pytest.raises(CutoverError, match=f"lock does not match {stale}; run the bake playbook with bake_lock=always"):
+    with pytest.raises(
+        CutoverError,
+        match=f"lock does not match {stale}; run the bake playbook with bake_lock=always",
+    ):
         subject.require_fresh(now, scan_files(now))
 
 

@@ -178,7 +178,7 @@ def test_ro_04_an_expectation_tells_a_stranger_on_the_port(serve: Any) -> None:
     ],
 )
 def test_bad_options_are_refused_when_the_probe_is_made(options: dict[str, Any], says: str) -> None:
-    given = {"path": "/", "status": (200,), "expect": "", "port": 80} | options
+    given: dict[str, Any] = {"path": "/", "status": (200,), "expect": "", "port": 80} | options
     with pytest.raises(InvalidInput) as caught:
         HttpProbe(**given)
     assert says in caught.value.message, caught.value.message

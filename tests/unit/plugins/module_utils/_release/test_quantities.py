@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._release.quantities import (
     MINIMUM_MEMORY,
@@ -10,8 +13,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.quantit
     parse_memory,
     parse_pids,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(
