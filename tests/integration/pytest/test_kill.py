@@ -43,8 +43,8 @@ CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 """Two checkouts can be tested at a time on one machine."""
 LOAD = ("--slow", "1-2", "--timeout", "60", "--connect-timeout", "30")
 """On a busy host an answer may be late; that it is late is no loss."""
-CONTROLLER, FAMILY = 0, 1
-"""How deep a kill goes: ansible-playbook itself, or its worker processes as well."""
+CONTROLLER, FAMILY, EVERYTHING = 0, 1, 99
+"""How deep a kill goes: ansible-playbook itself, its worker processes as well, or also what works on the target."""
 MODULE = -1
 AGAIN, ROLLBACK, THIRD = "again", "rollback", "third"
 
@@ -199,23 +199,23 @@ def at(step: str, outcome: str, what: int, then: str, count: int = 1, **more: ob
 KILLS = (
     Kill("plan", said("Plan the release]"), CONTROLLER, AGAIN),
     Kill("fork", Forked(), CONTROLLER, AGAIN),
-    Kill("lease", leased, FAMILY, AGAIN),
-    at("start", "begin", CONTROLLER, AGAIN, secret=True),
+    Kill("lease", leased, EVERYTHING, AGAIN),
+    at("start", "begin", EVERYTHING, AGAIN, secret=True),
     at("start", "ok", FAMILY, ROLLBACK, secret=True, surge=1),
     at("ready", "begin", CONTROLLER, THIRD),
-    at("ready", "ok", FAMILY, AGAIN),
-    at("register", "begin", CONTROLLER, ROLLBACK),
+    at("ready", "ok", EVERYTHING, AGAIN),
+    at("register", "begin", EVERYTHING, ROLLBACK),
     at("register", "ok", FAMILY, AGAIN, surge=1),
-    at("activate", "begin", CONTROLLER, AGAIN),
-    at("activate", "ok", FAMILY, THIRD),
-    at("drain", "begin", CONTROLLER, AGAIN),
+    at("activate", "begin", EVERYTHING, AGAIN),
+    at("activate", "ok", CONTROLLER, THIRD, surge=1),
+    at("drain", "begin", EVERYTHING, AGAIN),
     at("drain", "ok", FAMILY, ROLLBACK, surge=1),
     at("await", "begin", CONTROLLER, THIRD),
-    at("await", "ok", FAMILY, AGAIN),
-    at("deregister", "begin", CONTROLLER, AGAIN),
+    at("await", "ok", EVERYTHING, AGAIN),
+    at("deregister", "begin", EVERYTHING, AGAIN),
     at("deregister", "ok", FAMILY, ROLLBACK, surge=1),
-    at("destroy", "begin", CONTROLLER, AGAIN),
-    at("destroy", "ok", FAMILY, THIRD, surge=1),
+    at("destroy", "begin", CONTROLLER, AGAIN, surge=1),
+    at("destroy", "ok", EVERYTHING, THIRD),
     Kill("turn", said("replaced"), CONTROLLER, AGAIN, surge=1, delay=4),
     at("destroy", "ok", FAMILY, AGAIN, count=2),
     at("record", "ok", CONTROLLER, AGAIN),
@@ -276,9 +276,7 @@ def test_cr_01_killed_between_a_change_and_writing_it_down(world: World, step: s
     run.until(journal(waited_for, "begin", 2))
     with site.no_persisting():
         eventually(lambda: sorted(row[1] for row in check.targets(site).values()) == shown)
-        run.kill(FAMILY)
-        for process in run.last_words:
-            process.send(signal.SIGKILL)
+        run.kill(EVERYTHING)
     assert not any(row["step"] == step and row["outcome"] == "ok" for row in run.rows())
     ended = site.play("replace", release)
     assert ended.code == 0, ended.text
