@@ -30,6 +30,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
     Begun,
     ReleaseRecord,
     Releases,
+    images_in_use,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import (
     Clock,
@@ -322,7 +323,7 @@ def prune(releases: Releases, engine: Engine, state_dir: str, spec: AppSpec) -> 
     if not dropped:
         return []
     kept = releases.all()
-    used_images = {record.image_id for record in kept}
+    used_images = images_in_use(state_dir)
     used_secrets = {source for record in kept for source in _secret_sources(record.spec)}
     for record in dropped:
         for source in _secret_sources(record.spec):

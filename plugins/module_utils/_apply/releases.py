@@ -171,3 +171,12 @@ class Releases:
         if not re.fullmatch("[0-9a-f]{8}", release):
             raise StateError(f"{release!r} is not a release ID; nothing was changed")
         return os.path.join(self._folder, f"{release}.json")
+
+
+def images_in_use(state_dir: str) -> set[str]:
+    """Return the image IDs that a kept release of any app on this host runs or could be rolled back to."""
+    try:
+        apps = os.listdir(os.path.join(state_dir, "apps"))
+    except FileNotFoundError:
+        return set()
+    return {record.image_id for app in apps for record in Releases(state_dir, app).all()}

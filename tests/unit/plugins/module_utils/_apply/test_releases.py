@@ -10,6 +10,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
     Begun,
     ReleaseRecord,
     Releases,
+    images_in_use,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
@@ -137,3 +138,16 @@ def test_cr_13_what_is_damaged_is_refused_with_its_path(
 def test_an_id_is_never_a_path(tmp_path: Path) -> None:
     with pytest.raises(StateError, match=r"'\.\./\.\./x' is not a release ID"):
         kept(tmp_path, "a").get("../../x")
+
+
+def test_an_image_that_another_app_could_go_back_to_is_in_use(tmp_path: Path) -> None:
+    assert images_in_use(str(tmp_path)) == set()
+    for app, letters in (("shop", "ab"), ("blog", "c")):
+        releases = Releases(str(tmp_path), app)
+        for letter in letters:
+            releases.save(record(letter))
+            releases.complete(letter * 8)
+    all_of_them = {record(letter).image_id for letter in "abc"}
+    assert images_in_use(str(tmp_path)) == all_of_them
+    Releases(str(tmp_path), "shop").forget(1)
+    assert images_in_use(str(tmp_path)) == all_of_them - {record("a").image_id}
