@@ -119,13 +119,15 @@ def test_lb_04_a_busy_server_is_not_deleted_and_an_idle_one_at_once(bench: Bench
     client = http.client.HTTPConnection("127.0.0.1", bench.haproxy.port)
     client.request("GET", "/")
     client.getresponse().read()  # leaves an idle connection to the server in HAProxy's pool
-    with bench.haproxy.slow(1) as answers:
+    with bench.haproxy.slow(2) as answers:
         eventually(lambda: bench.work("one") == 1)
         assert refusal(lambda: bench.lb.deregister("one")).kind is Kind.NOT_DRAINED
         targets.await_drained(bench.lb, ["one"], 5, CLOCK)
         began = time.monotonic()
         assert bench.lb.deregister("one").changed
-        assert time.monotonic() - began < 1
+        assert (
+            time.monotonic() - began < 15
+        )  # 2.6 blocks it for 25 s when it is done in the wrong order
     assert answers == [(200, "one")]
     client.close()
 
@@ -335,7 +337,7 @@ def test_lb_09_a_peer_that_does_not_answer_is_left_in_time(
     with fake(tmp_path / "s", talk):
         began = time.monotonic()
         failure = refusal(driver(tmp_path / "s").probe)
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 5
     assert failure.kind is Kind.UNREACHABLE and said in failure.message
 
 

@@ -84,7 +84,7 @@ class HaproxyBench:
 
     @contextlib.contextmanager
     def busy(self, name: str) -> Iterator[None]:
-        with self.haproxy.slow(0.8) as answers:
+        with self.haproxy.slow(2) as answers:
             eventually(lambda: self.lb.in_flight([name])[name].total == 1)
             yield
         assert answers == [(200, name)]
@@ -211,7 +211,7 @@ def test_busy_targets_are_counted_and_not_deregistered(bench: Bench) -> None:
         done = targets.await_drained(
             bench.lb, ["one"], 5, CLOCK, lambda busy: seen.append(busy["one"].total)
         )
-    assert done["one"].peak == 1 and 0.1 < done["one"].seconds < 3
+    assert done["one"].peak == 1
     assert seen[0] == 1
     assert bench.lb.deregister("one").changed
     assert bench.lb.targets() == ()
