@@ -54,7 +54,7 @@ def sample() -> Iterator[Sample]:
     """Images and HAProxy, baked and started by the collection's own roles unless they are there."""
     made = Sample(f"kill-{CHECKOUT}", ROOT / "build" / "kill", free_port())
     made.prepare()
-    kept = [f"cutover-kill/web:{version}" for version in VERSIONS]
+    kept = [f"{made.name}/web:{version}" for version in VERSIONS]
     for version, tag in zip(VERSIONS, kept, strict=True):
         image = images()[f"shop/web:{version}"]["image_id"]
         subprocess.run(["docker", "tag", image, tag], check=True)
@@ -67,7 +67,7 @@ def sample() -> Iterator[Sample]:
 @pytest.fixture(scope="module")
 def site(sample: Sample) -> Iterator[Site]:
     """A folder for state, and a first release that runs."""
-    state = Path("/var/lib/immutable-cutover-test-kill")
+    state = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
     shutil.rmtree(state, ignore_errors=True)
     made = Site(sample, state)
     try:
