@@ -216,4 +216,4 @@ def _is_dead(holder: Mapping[str, Any]) -> bool:
     identity = str(holder.get("process") or "")
     if not identity or holder.get("host") != socket.gethostname():
         return False
-    return _process_identity(int(identity.split(":")[0])) != identity
+    return _process_identity(int(identity.partition(":")[0])) != identity

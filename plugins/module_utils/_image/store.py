@@ -10,7 +10,8 @@ import shutil
 import tempfile
 import typing as t
 import urllib.error
-import urllib.request
+
+from ansible.module_utils.urls import open_url
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import Apt, host_sources
@@ -117,7 +118,7 @@ def _fetch_wheels(
 
 def _download(url: str, path: str, name: str) -> None:
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, open(path, "wb") as stream:
+        with open_url(url, timeout=_TIMEOUT) as answer, open(path, "wb") as stream:
             shutil.copyfileobj(answer, stream)
     except (urllib.error.URLError, OSError) as error:
         raise CutoverError(f"{name}: download failed: {error}") from error

@@ -259,6 +259,7 @@ def test_the_app_runs_without_root_on_a_read_only_root(
 
 def _get(url: str, attempts: int = 100) -> dict[str, t.Any]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    last: OSError | None = None
     for _attempt in range(attempts):
         try:
             with opener.open(url, timeout=5) as answer:

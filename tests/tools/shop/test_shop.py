@@ -218,7 +218,13 @@ def test_drain_timeout_ends_the_wait(shop: Callable[..., Shop]) -> None:
 )
 def test_a_wrong_environment_is_refused_at_start(env: dict[str, str], named: list[str]) -> None:
     done = subprocess.run(
-        command(), cwd=SOURCE, env=environment(1, **env), capture_output=True, text=True, timeout=20
+        command(),
+        cwd=SOURCE,
+        env=environment(1, **env),
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
     )
     assert done.returncode == 78
     message = json.loads(done.stdout)["message"]

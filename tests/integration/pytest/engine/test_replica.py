@@ -54,6 +54,7 @@ def call(state_dir: Path, run_id: str) -> Call:
             input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
             env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
             capture_output=True,
+            check=False,
             text=True,
             timeout=120,
         )
