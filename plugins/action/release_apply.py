@@ -23,7 +23,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Sy
 
 MODULE = "immutable.cutover.release_apply"
 # The start of a turn costs about half a second in which no wait goes on: most single replicas need only one turn.
-FIRST_TURN, LONGEST_TURN = 7.0, 10.0
+FIRST_TURN, SECOND_TURN, LONGEST_TURN = 0.0, 7.0, 10.0
+"""Seconds. The first call only begins what comes first, so that the plan is shown before anything that serves is
+touched; the next one is built and started while the new replicas start."""
 LEASE_POLL = 2.0
 
 
@@ -39,11 +41,11 @@ class ActionModule(ActionBase):
         """Run the task."""
         super().run(tmp, task_vars)
         variables = task_vars or {}
+        self._name = str(variables.get("inventory_hostname", ""))
         if self._task.check_mode:
             return self._check(variables)
         self._clock = SystemClock()
         self._controller = _controller()
-        self._name = str(variables.get("inventory_hostname", ""))
         self._holder = _holder(variables, self._controller)
         lease = self._task.args.get("lease") or {}
         self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
@@ -58,6 +60,8 @@ class ActionModule(ActionBase):
         plan = self._module(MODULE, arguments, variables)
         if plan.get("failed"):
             return plan
+        for line in plan["lines"]:
+            self._say(line)
         prepared = "\n".join(plan["lines"]) + "\n"
         return {
             **plan,
@@ -114,6 +118,8 @@ class ActionModule(ActionBase):
                 turn["take_over"] = self._stand_in_line(answer, give_up)
                 continue
             _gather(total, answer)
+            for line in answer.get("lines") or []:
+                self._say(line)
             for line in answer["progress"] if answer["status"] == "more" else []:
                 self._say(line)
             if answer["status"] != "more":
@@ -121,7 +127,7 @@ class ActionModule(ActionBase):
             turn.update(
                 resume=answer["resume"],
                 epoch=answer["epoch"],
-                seconds=min(LONGEST_TURN, turn["seconds"] + 2),
+                seconds=min(LONGEST_TURN, max(SECOND_TURN, turn["seconds"] + 2)),
             )
 
     def _finished(self, total: dict[str, Any]) -> dict[str, Any]:
@@ -175,8 +181,9 @@ def _gather(total: dict[str, Any], answer: Mapping[str, Any]) -> None:
     before = total.get("before", answer["before"])
     actions, journal = total["actions"] + answer["actions"], total["journal"] + answer["journal"]
     changed = total["changed"] or answer["changed"]
+    lines = total.get("lines") or answer.get("lines", [])
     total.update(answer)
-    total.update(before=before, actions=actions, journal=journal, changed=changed)
+    total.update(before=before, actions=actions, journal=journal, changed=changed, lines=lines)
 
 
 def _diff(result: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,11 @@ description:
   - The parts of the file between the marker lines of M(immutable.cutover.lb_target) are taken over from the file as
     it is, and
     before a reload brought in step with what runs, so that no target is lost.
-  - The container is made anew only when image, network, published ports, directories or user differ. A change of the
-    file is a
-    reload, in which no request is lost.
+  - The container is made anew only when image, directories or user differ, or when the first port below the host's
+    C(net.ipv4.ip_unprivileged_port_start) comes or the last one goes. A change of the file, its ports too, is a reload,
+    in which no request is lost.
+  - The container shares the host's network, so that clients reach HAProxy itself and nothing of the engine stands in
+    between that could die alone.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
@@ -53,12 +55,14 @@ options:
     type: path
     required: true
   network:
-    description: Network of the container, made with room for fixed addresses when it is not there.
+    description: Network of what it balances, made with room for fixed addresses when it is not there.
     type: str
     default: cutover
-  publish:
+  bind:
     description:
-      - Ports of the container that are published on the host under the same number, as V(ADDRESS:PORT). Each port once.
+      - Where the frontends in O(config) listen on the host, as V(ADDRESS:PORT). Each once.
+      - If one is a port that only root may bind, HAProxy's master runs as root with the capabilities to bind it and
+        to change the user of its workers, and no other.
     type: list
     elements: str
     default: []
@@ -108,13 +112,12 @@ EXAMPLES = r"""
     config: "{{ lookup('ansible.builtin.template', 'haproxy.cfg.j2') }}"
     config_dir: /etc/immutable-cutover/lb
     socket_dir: /run/immutable-cutover/lb
-    publish: ["127.0.0.1:8080"]
+    bind: ["127.0.0.1:8080"]
 """
 
 RETURN = r"""
 before:
-  description: C(container) (name, image, state, published) and C(config), the text of the file; C(container) may be
-    null.
+  description: C(container) (name, image, state) and C(config), the text of the file; C(container) may be null.
   returned: success
   type: dict
 after:

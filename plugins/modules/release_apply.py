@@ -16,7 +16,8 @@ description:
     only when the load balancer routes nothing to it and no request is in flight there.
   - Re-plans from what it observes after every step, so it can be run again after it was killed at any moment.
   - Holds the deploy lease of the app. A step of a run that lost the lease is refused.
-  - Waits show progress at least every 10 seconds.
+  - The plan is shown when the first step was begun, before anything that serves is touched. Waits show progress at
+    least every 10 seconds.
   - When a new replica does not become ready and C(strategy.on_failure) is V(rollback), the last completed release is
     brought back (old replicas are active again before new ones are drained) and the task fails.
 author:
@@ -117,6 +118,11 @@ version:
   description: Its version.
   returned: success
   type: str
+lines:
+  description: The plan as people read it, as made before the first step.
+  returned: success
+  type: list
+  elements: str
 actions:
   description: The steps that were done, in the order in which they ended.
   returned: success
@@ -149,20 +155,23 @@ error_details:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import (
-    apply_release,
-    plan_release,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
     APPLY_SPEC,
     failure,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 
 
 def main() -> None:
     """Run one turn."""
     module = AnsibleModule(argument_spec=APPLY_SPEC, supports_check_mode=True)
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import (
+        apply_release,
+        plan_release,
+    )
+
     try:
         plans = module.check_mode or module.params["turn"]["plan"]
         result = plan_release(module.params) if plans else apply_release(module.params)

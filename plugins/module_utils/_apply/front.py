@@ -30,7 +30,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release import 
 
 def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
     """Validate everything, observe, and return the plan; changes nothing."""
-    deployment = _deployment(params)
+    return _plan(_deployment(params))
+
+
+def _plan(deployment: Deployment) -> dict[str, Any]:
     plan = deployment.plan()
     lines = render.lines(plan)
     loose_ends = [] if plan.batches else list(deployment.loose_ends)
@@ -55,9 +58,15 @@ def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Work for one turn; a lease that somebody else holds is an answer, not a failure."""
+    """Work for one turn; a lease that somebody else holds is an answer, not a failure.
+
+    The first turn of a run also returns the plan, and where that is empty takes no lease and does nothing.
+    """
     turn = _turn(params["turn"])
     deployment = _deployment(params)
+    plan = {} if turn.epoch else _plan(deployment)
+    if plan and not plan["needed"]:
+        return {**plan, "status": "done", "actions": [], "progress": [], "journal": []}
     before = describe_world(deployment.world)
     try:
         outcome, rows = deployment.work(turn)
@@ -75,6 +84,7 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
         "release": deployment.release.id,
         "version": deployment.release.spec.version,
         "epoch": deployment.epoch,
+        "lines": plan.get("lines", []),
         "actions": done,
         "progress": list(outcome.progress),
         "before": before,

@@ -54,7 +54,7 @@ LB_CONTAINER_SPEC: dict[str, dict[str, Any]] = {
     "config_dir": {"type": "path", "required": True},
     "socket_dir": {"type": "path", "required": True},
     "network": {"type": "str", "default": "cutover"},
-    "publish": {"type": "list", "elements": "str", "default": []},
+    "bind": {"type": "list", "elements": "str", "default": []},
     "user": {"type": "int", "default": 10002},
     "group": {"type": "int", "default": 10002},
     "engine": {"type": "dict", "options": engines.ENGINE_SPEC, "default": {}},
@@ -76,14 +76,16 @@ class Wanted:
     image: str
     state_dir: str
     network: str
-    publish: tuple[tuple[str, int], ...]
     config_dir: str
     socket_dir: str
-    user: str
+    user: int
+    group: int
+    needs_root: bool
+    """Whether a port is one that only root may bind: HAProxy then binds as root and works as C(user)."""
 
     def digest(self, image_id: str) -> str:
         """Return what differs when the container has to be made anew."""
-        parts = [image_id, self.network, self.publish, self.config_dir, self.socket_dir, self.user]
+        parts = [image_id, self.config_dir, self.socket_dir, self.user, self.group, self.needs_root]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
@@ -186,8 +188,15 @@ class HaproxyHost:
                     raise
 
     def _start(self, image_id: str, text: str) -> None:
+        # Those of a container that ran as another user cannot be taken over.
+        for name in ("admin.sock", "master.sock"):
+            Path(self._socket(name)).unlink(missing_ok=True)
         self._docker.start(image_id)
-        self._answers(text, "")
+        try:
+            self._answers(text, "")
+        except EngineError:
+            self._docker.remove(self._docker.find())
+            raise
 
     def _replace(self, before: Mapping[str, Any], image_id: str, text: str) -> None:
         if before["State"]["Running"]:
@@ -214,6 +223,7 @@ class HaproxyHost:
             try:
                 pid = self._pid()
             except LoadBalancerError as silent:
+                self._refuse_ended()
                 return Verdict(False, "", silent.message)
             return Verdict(pid not in ("", old_pid), pid, f"worker {pid} answers")
 
@@ -228,6 +238,14 @@ class HaproxyHost:
         except WaitTimeout as late:
             raise EngineError(late.message, log=self._docker.logs()) from late
         (self._path.with_name(_LOADED)).write_text(_static_digest(text))
+
+    def _refuse_ended(self) -> None:
+        """Raise when it does not run: waiting longer is useless."""
+        found = self._docker.find()
+        if found is None or not found["State"]["Running"] or found["RestartCount"]:
+            log = self._docker.logs()
+            why = next((line for line in log.splitlines() if "ALERT" in line), log[-200:])
+            raise EngineError(f"container {self._wanted.name}: HAProxy ended: {why}", log=log)
 
     def _pid(self) -> str:
         socket = runtime.RuntimeSocket(self._socket("admin.sock"), self._clock)
@@ -251,23 +269,30 @@ class HaproxyHost:
 
 
 def _wanted(params: Mapping[str, Any]) -> Wanted:
-    publish = tuple(
-        _address_and_port(f"publish[{number}]", text)
-        for number, text in enumerate(params["publish"])
-    )
-    ports = [port for _address, port in publish]
-    if len(set(ports)) < len(ports):
-        raise InvalidInput("publish", params["publish"], "every port must be given once")
+    binds = [
+        _address_and_port(f"bind[{number}]", text) for number, text in enumerate(params["bind"])
+    ]
+    if len(set(binds)) < len(binds):
+        raise InvalidInput("bind", params["bind"], "every address and port must be given once")
     return Wanted(
         name=checked_name("name", params["name"]),
         image=params["image"],
         state_dir=params["state_dir"],
         network=checked_name("network", params["network"]),
-        publish=publish,
         config_dir=params["config_dir"],
         socket_dir=params["socket_dir"],
-        user=f"{params['user']}:{params['group']}",
+        user=params["user"],
+        group=params["group"],
+        needs_root=any(port < _first_free_port() for _address, port in binds),
     )
+
+
+def _first_free_port() -> int:
+    """Return the lowest port of this host that any user may bind."""
+    try:
+        return int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text())
+    except OSError:
+        return 1024
 
 
 def _address_and_port(option: str, text: str) -> tuple[str, int]:
@@ -295,7 +320,6 @@ def _intent(wanted: Wanted, image_id: str) -> dict[str, Any]:
         "name": wanted.name,
         "image": image_id,
         "state": "running",
-        "published": [f"{address}:{port}" for address, port in sorted(wanted.publish)],
     }
 
 
@@ -303,15 +327,10 @@ def _shown(found: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Show a container in the shape of its intent."""
     if found is None:
         return None
-    bindings = found["HostConfig"].get("PortBindings") or {}
-    published = [
-        f"{row['HostIp']}:{row['HostPort']}" for rows in bindings.values() for row in rows or []
-    ]
     return {
         "name": found["Name"].lstrip("/"),
         "image": found["Image"],
         "state": found["State"]["Status"],
-        "published": sorted(published),
     }
 
 

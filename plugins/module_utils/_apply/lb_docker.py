@@ -33,6 +33,8 @@ except ImportError:
 
 _BINARY = ["/usr/sbin/haproxy"]
 _STOP_SECONDS = 10
+_BIND_AS_ROOT = ["NET_BIND_SERVICE", "SETGID", "SETUID"]
+"""What a master that runs as root keeps: bind the ports, and let its workers be an ordinary user."""
 
 
 class LoadBalancerContainer:
@@ -80,13 +82,12 @@ class LoadBalancerContainer:
                 entrypoint=_BINARY,
                 command=self._command(),
                 name=self._spec.name,
-                user=self._spec.user,
-                ports=[(port, "tcp") for _address, port in self._spec.publish],
+                user=self._user(),
                 labels={
                     wanted.ROLE_LABEL: "load_balancer",
                     wanted.SPEC_LABEL: self._spec.digest(image_id),
                 },
-                host_config=self._host_config(self._spec.network),
+                host_config=self._host_config("host"),
             )["Id"]
             try:
                 self._client.start(made)
@@ -98,13 +99,18 @@ class LoadBalancerContainer:
         master = f"{wanted.SOCKETS_INSIDE}/master.sock,mode,660"
         return ["-W", "-db", "-S", master, "-f", f"{wanted.CONFIG_INSIDE}/haproxy.cfg"]
 
+    def _user(self) -> str:
+        return f"{0 if self._spec.needs_root else self._spec.user}:{self._spec.group}"
+
     def _host_config(self, network: str) -> Any:
+        """Return its hardening. It shares the host's network: a published port hangs on a proxy process of the
+        engine, and when that dies clients are refused although HAProxy runs."""
         return self._client.create_host_config(
             network_mode=network,
-            port_bindings=self._port_bindings() if network != "none" else {},
             restart_policy={"Name": "unless-stopped"} if network != "none" else None,
             read_only=True,
             cap_drop=["ALL"],
+            cap_add=_BIND_AS_ROOT if self._spec.needs_root else None,
             security_opt=["no-new-privileges"],
             pids_limit=256,
             log_config=LogConfig(type="json-file", config={"max-size": "10m", "max-file": "3"}),
@@ -113,12 +119,6 @@ class LoadBalancerContainer:
                 Mount(wanted.SOCKETS_INSIDE, self._spec.socket_dir, type="bind"),
             ],
         )
-
-    def _port_bindings(self) -> dict[str, list[tuple[str, int]]]:
-        bindings: dict[str, list[tuple[str, int]]] = {}
-        for address, port in self._spec.publish:
-            bindings.setdefault(f"{port}/tcp", []).append((address, port))
-        return bindings
 
     def restart(self, found: Mapping[str, Any]) -> None:
         """Start it again after it was stopped."""
@@ -130,8 +130,10 @@ class LoadBalancerContainer:
         with self._errors("reload it"):
             self._client.kill(found["Id"], "SIGUSR2")
 
-    def remove(self, found: Mapping[str, Any]) -> None:
+    def remove(self, found: Mapping[str, Any] | None) -> None:
         """Stop it, giving sessions a moment, and remove it."""
+        if found is None:
+            return
         with self._errors("remove it"):
             self._client.stop(found["Id"], timeout=_STOP_SECONDS)
             self._client.remove_container(found["Id"], force=True)
@@ -157,7 +159,7 @@ class LoadBalancerContainer:
             image_id,
             entrypoint=_BINARY,
             command=["-c", "-f", inside],
-            user=self._spec.user,
+            user=self._user(),
             labels={wanted.ROLE_LABEL: "load_balancer_check"},
             host_config=self._host_config("none"),
         )["Id"]

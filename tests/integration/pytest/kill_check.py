@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,10 +95,16 @@ def persisted(site: Site) -> dict[str, str]:
     return {line[1]: line[2] for line in lines if line[:1] == ["server"]}
 
 
-def answers(site: Site, enough: int, most: int = 200) -> set[tuple[str, str]]:
-    """Send requests through HAProxy until that many replicas have answered; return how they call themselves."""
+def answers(site: Site, enough: int, seconds: float = 30.0) -> set[tuple[str, str]]:
+    """Send requests through HAProxy until that many replicas have answered; return how they call themselves.
+
+    For some seconds all may go to one: the other has as many more requests of the load in flight.
+    """
     found: set[tuple[str, str]] = set()
-    for number in range(most):
+    deadline = time.monotonic() + seconds
+    number = 0
+    while time.monotonic() < deadline:
+        number += 1
         connection = http.client.HTTPConnection("127.0.0.1", site.sample.port, timeout=10)
         try:
             connection.request("GET", "/")
@@ -107,7 +114,7 @@ def answers(site: Site, enough: int, most: int = 200) -> set[tuple[str, str]]:
             connection.close()
         assert answer.status == 200, body
         found.add((json.loads(body)["instance"], json.loads(body)["greeting"]))
-        if number >= 8 and len(found) >= enough:
+        if number > 8 and len(found) >= enough:
             break
     return found
 

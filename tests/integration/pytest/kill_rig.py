@@ -115,7 +115,8 @@ class Playing:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env=environment(),
+                # Each task is named when it begins, not only when it has a result.
+                env=environment() | {"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

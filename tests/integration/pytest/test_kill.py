@@ -167,7 +167,7 @@ class Forked:
 
     def __call__(self, run: Playing) -> bool:
         workers = {process.pid for process in run.tree() if process.depth == 1}
-        if "never below" not in run.said:
+        if "Apply the release]" not in run.said:
             self._before = workers
         return bool(workers - self._before)
 
@@ -197,7 +197,7 @@ def at(step: str, outcome: str, what: int, then: str, count: int = 1, **more: ob
 
 
 KILLS = (
-    Kill("plan", said("Plan the release]"), CONTROLLER, AGAIN),
+    Kill("plan", said("Validating arguments"), CONTROLLER, AGAIN),
     Kill("fork", Forked(), CONTROLLER, AGAIN),
     Kill("lease", leased, EVERYTHING, AGAIN),
     at("start", "begin", EVERYTHING, AGAIN, secret=True),

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+import socket
 import stat
 import subprocess
 import sys
@@ -186,6 +187,14 @@ class Site:
         shutil.rmtree(self.dir / "cfg", ignore_errors=True)
 
 
+def low_port() -> int:
+    """A free port that only root may bind."""
+    for port in range(700, 1000):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise AssertionError("no port below 1024 is free")
+
+
 @pytest.fixture()
 def site(tmp_path: Path, image: str) -> Iterator[Site]:
     for parent in (tmp_path, *tmp_path.parents):
@@ -208,11 +217,13 @@ def test_the_role_makes_keeps_and_removes_a_load_balancer(site: Site) -> None:
     hardening = container.attrs["HostConfig"]
     assert hardening["CapDrop"] == ["ALL"] and hardening["ReadonlyRootfs"] is True
     assert container.attrs["Config"]["User"] == "10002:10002"
+    # The engine's own proxy is in nobody's way: it was seen to die while HAProxy ran.
+    assert hardening["NetworkMode"] == "host" and not hardening["PortBindings"]
     for name in ("admin.sock", "master.sock"):  # SE-24
         found = (site.dir / "run" / name).stat()
         assert stat.S_ISSOCK(found.st_mode)
         assert stat.S_IMODE(found.st_mode) == 0o660 and found.st_gid == 10002
-    assert stat.S_IMODE((site.dir / "run").stat().st_mode) == 0o750
+    assert stat.S_IMODE((site.dir / "run").stat().st_mode) == 0o770
     assert "stats socket /run/" in (site.dir / "cfg" / "haproxy.cfg").read_text()
 
     # Targets survive a run of the role, a reload by it, and a restart of the container.
@@ -256,7 +267,7 @@ def test_the_role_makes_keeps_and_removes_a_load_balancer(site: Site) -> None:
         ({"load_balancer_image": ""}, "load_balancer_image and load_balancer_backends"),
         ({"load_balancer_backends": []}, "load_balancer_image and load_balancer_backends"),
         ({"load_balancer_backends": [{"name": "a b", "bind": "127.0.0.1:1"}]}, "must be given"),
-        ({"load_balancer_backends": [{"name": "a", "bind": "somewhere"}]}, "publish[0]"),
+        ({"load_balancer_backends": [{"name": "a", "bind": "somewhere"}]}, "bind[0]"),
         (
             {
                 "load_balancer_backends": [
@@ -272,6 +283,50 @@ def test_bad_variables_start_nothing(site: Site, variables: dict[str, Any], said
     assert said in site.said
     assert site.client.containers.list(all=True, filters={"name": site.name}) == []
     assert not (site.dir / "cfg" / "haproxy.cfg").exists()
+
+
+def test_another_port_is_a_reload(site: Site) -> None:
+    assert site.play()["failed"] == 0
+    site.up("one")
+    container, first = site.container(), site.port
+    site.port = free_port()
+    binds = (("shop", first), ("more", site.port))
+    backends = [{"name": name, "bind": f"127.0.0.1:{port}"} for name, port in binds]
+    assert site.play(load_balancer_backends=backends)["failed"] == 0
+    assert site.container().id == container.id
+    assert "No server is available" in site.get()
+    site.port = first
+    assert site.get() == "one"
+
+
+def test_a_port_below_1024_is_bound_by_a_master_that_can_do_nothing_else(site: Site) -> None:
+    assert site.play()["failed"] == 0
+    before, site.port = site.container().id, low_port()
+    backends = [{"name": "shop", "bind": f"127.0.0.1:{site.port}"}]
+    assert site.play(load_balancer_backends=backends)["failed"] == 0
+    container = site.container()
+    assert container.id != before
+    assert sorted(container.attrs["HostConfig"]["CapAdd"]) == [
+        "NET_BIND_SERVICE",
+        "SETGID",
+        "SETUID",
+    ]
+    owners = {row[0] for row in container.top(ps_args="-o uid,pid")["Processes"]}
+    assert owners == {"0", "10002"}
+    site.up("one")
+    assert site.get() == "one"
+    assert site.play(load_balancer_backends=backends)["changed"] == 0
+    changed = site.play(load_balancer_backends=backends, load_balancer_max_connections=1500)
+    assert (changed["failed"], changed["changed"]) == (0, 1)
+    assert site.get() == "one"
+
+
+def test_b11_a_port_that_is_taken_leaves_nothing_behind(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", site.port)):
+        assert site.play()["failed"] == 1
+    said = " ".join(site.said.split())
+    assert f"cannot bind socket (Address already in use) [127.0.0.1:{site.port}]" in said, said
+    assert site.client.containers.list(all=True, filters={"name": site.name}) == []
 
 
 def test_a_container_of_somebody_else_is_left_alone(site: Site) -> None:

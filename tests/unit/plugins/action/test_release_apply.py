@@ -145,8 +145,7 @@ def test_more_is_gone_on_with_and_gathered(run: Run) -> None:
     ]
     assert [call["turn"]["epoch"] for call in action.calls] == [0, 4, 4]
     seconds = [call["turn"]["seconds"] for call in action.calls]
-    assert seconds[0] == release_apply.FIRST_TURN
-    assert seconds == sorted(seconds)
+    assert seconds == [0, 7, 9]
     assert len({call["turn"]["holder"]["run"] for call in action.calls}) == 1
     assert (result["before"], result["after"], result["changed"]) == (
         {"web": "first"},
@@ -156,6 +155,13 @@ def test_more_is_gone_on_with_and_gathered(run: Run) -> None:
     assert result["actions"] == ["act more", "act more", "act done"]
     assert result["journal"] == [{"step": "more"}, {"step": "more"}, {"step": "done"}]
     assert action.said == ["[h1] web 1/2 replaced"] * 2
+
+
+def test_the_plan_is_shown_before_the_first_progress_and_kept(run: Run) -> None:
+    plan = ["release x", "  1. b1: start"]
+    result, action = run(answer("more", lines=plan), answer("done", lines=[]))
+    assert action.said == ["[h1] release x", "[h1]   1. b1: start", "[h1] web 1/2 replaced"]
+    assert result["lines"] == plan
 
 
 def test_no_call_works_longer_than_ten_seconds(run: Run) -> None:
@@ -267,8 +273,8 @@ def test_check_mode_plans_and_shows(run: Run) -> None:
         {"prepared": "release x\n  1. b1: start\n"},
         {"before": {}, "after": {"web": 1}},
     ]
-    turn = action.calls[0]["turn"]
-    assert action.calls[0]["module"].endswith("release_plan") or turn == {"plan": True}
+    assert action.calls[0]["turn"] == {"plan": True}
+    assert action.said == ["[h1] release x", "[h1]   1. b1: start"]
 
 
 def test_check_mode_hands_a_refusal_on(run: Run) -> None:

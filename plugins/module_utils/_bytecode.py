@@ -1,0 +1,95 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compiled once for each host, not in each call; private, no stability promised.
+
+Ansible sends a module and what it imports as sources in a zip file, and Python compiles every file of a zip anew, even
+twice (CPython's zipimport compiles a module to find its file name, and again to run it). For a module that imports
+fifty files that is a third of its time. So the first call leaves the collection's part of the zip with its bytecode in
+a cache folder, under the hash of the sources, and later calls import from there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import py_compile
+import shutil
+import sys
+import tempfile
+import zipfile
+
+PACKAGE = __name__.rpartition(".")[0]
+FOLDER = "~/.cache/immutable-cutover/bytecode"
+UNUSED = 7 * 86400
+"""Seconds after which sources that no call used are removed; a call that lasts finds its own until it ends."""
+
+
+def use_cache(folder: str = FOLDER) -> None:
+    """Have what is imported from now on come from the cache; without a zip or a private folder, change nothing."""
+    archive = getattr(globals().get("__loader__"), "archive", "")
+    if archive:
+        with contextlib.suppress(OSError, py_compile.PyCompileError):
+            _redirect(archive, _filled(archive, os.path.expanduser(folder)))
+
+
+def _redirect(archive: str, root: str) -> None:
+    """Point every package of ours that is imported already to the same folder below the cache."""
+    for name, module in list(sys.modules.items()):
+        if name == PACKAGE or name.startswith(f"{PACKAGE}."):
+            paths = getattr(module, "__path__", None)
+            if paths is not None:
+                module.__path__ = [path.replace(archive, root, 1) for path in paths]
+
+
+def _filled(archive: str, folder: str) -> str:
+    """Return the folder of exactly these sources, compiled; made if it is not there."""
+    os.makedirs(folder, mode=0o700, exist_ok=True)
+    found = os.lstat(folder)
+    if os.path.islink(folder) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise OSError(f"{folder}: others could write there")
+    sources = _sources(archive)
+    digest = hashlib.sha256(sys.version.encode())
+    for name, data in sources.items():
+        digest.update(f"{name} {len(data)}\n".encode() + data)
+    root = os.path.join(folder, digest.hexdigest()[:40])
+    if not os.path.isdir(root):
+        _fill(sources, folder, root)
+    os.utime(root)
+    _prune(folder, os.path.getmtime(root))
+    return root
+
+
+def _sources(archive: str) -> dict[str, bytes]:
+    prefix = PACKAGE.replace(".", "/") + "/"
+    with zipfile.ZipFile(archive) as opened:
+        names = sorted(name for name in opened.namelist() if name.startswith(prefix))
+        return {name: opened.read(name) for name in names}
+
+
+def _fill(sources: dict[str, bytes], folder: str, root: str) -> None:
+    """Write and compile into a folder of its own that takes its name when it is complete."""
+    work = tempfile.mkdtemp(dir=folder, prefix="new-")
+    try:
+        for name, data in sources.items():
+            path = os.path.join(work, name)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "wb") as stream:
+                stream.write(data)
+            py_compile.compile(
+                path,
+                dfile=os.path.join(root, name),
+                doraise=True,
+                invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+            )
+        with contextlib.suppress(OSError):  # another call was quicker
+            os.rename(work, root)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _prune(folder: str, now: float) -> None:
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if now - os.path.getmtime(path) > UNUSED:
+            shutil.rmtree(path, ignore_errors=True)
