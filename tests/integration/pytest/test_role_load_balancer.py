@@ -325,7 +325,7 @@ def test_b11_a_port_that_is_taken_leaves_nothing_behind(site: Site) -> None:
     with socket.create_server(("127.0.0.1", site.port)):
         assert site.play()["failed"] == 1
     said = " ".join(site.said.split())
-    assert f"cannot bind socket (Address already in use) [127.0.0.1:{site.port}]" in said, said
+    assert f"cannot bind socket (Address already in use) for [127.0.0.1:{site.port}]" in said, said
     assert site.client.containers.list(all=True, filters={"name": site.name}) == []
 
 
