@@ -24,8 +24,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Sy
 MODULE = "immutable.cutover.release_apply"
 FIRST_TURN, SECOND_TURN, LONGEST_TURN = 0.0, 6.0, 8.0
 """Seconds. The first call only begins what comes first, so that the plan is shown before anything that serves is
-touched; the next one is built and started while the new replicas start. Starting a call takes a second or so, in which no
-wait goes on; with it, none is longer than the 10 s within which progress is promised.
+touched; the next one is built and started while the new replicas start. Starting a call takes a second or so, in
+which no wait goes on; with it, none is longer than the 10 s within which progress is promised.
 """
 LEASE_POLL = 2.0
 
