@@ -48,7 +48,7 @@ class Host:
 
     def spec(self, version: str, image_id: str = IMAGE_ID, **options: Any) -> dict[str, Any]:
         """Return a spec whose replicas answer; C(web) are options of the process."""
-        web = {"port": self.rig.port, "readiness": {"successes": 1, "timeout": 2}}
+        web = {"port": self.rig.port, "readiness": {"successes": 1, "timeout": 60}}
         web.update(options.pop("web", {}))
         return mapping(version=version, image=f"shop@{image_id}", processes={"web": web}, **options)
 

@@ -104,7 +104,7 @@ class Rig:
         process = {
             "port": self.port,
             "replicas": replicas,
-            "readiness": {"successes": 1, "timeout": 5},
+            "readiness": {"successes": 1, "timeout": 120},
         }
         strategy = options.pop("strategy", {})
         value = mapping(
@@ -129,7 +129,7 @@ class Rig:
             release, site, Run(run, epoch, 600, self.journal, lease), clock, resume or Resume()
         )
 
-    def work(self, release: Release, seconds: float = 60, **options: Any) -> Outcome:
+    def work(self, release: Release, seconds: float = 600, **options: Any) -> Outcome:
         """Run one call."""
         return self.executor(release, **options).work(seconds)
 
