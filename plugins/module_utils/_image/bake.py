@@ -176,6 +176,7 @@ class Bake:
                 self.output.layout,
                 self.run,
             )
+            self.output.keep_lock(record, lock)
             self.output.add(record)
             self._will(f"bake {self.recipe.tag}")
             return record

@@ -15,6 +15,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
     locked,
     write_atomic,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
+    Lock,
+    read_lock,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
@@ -76,6 +80,23 @@ class Output:
             os.makedirs(os.path.dirname(path), exist_ok=True)
             write_record(path, record)
             self.layout.write_index(self.records())
+
+    def keep_lock(self, record: BakeRecord, lock: Lock) -> None:
+        """Keep the lock an image was baked from: what checks, describes or rebases it later needs its inputs."""
+        os.makedirs(os.path.join(self.root, "locks"), exist_ok=True)
+        write_atomic(self._lock_path(record), lock.to_bytes())
+
+    def lock_of(self, record: BakeRecord) -> Lock:
+        """Return the lock an image in this folder was baked from."""
+        lock = read_lock(self._lock_path(record))
+        if lock is None:
+            raise StateError(
+                f"{self.root}: the lock of {record.reference} is not kept; bake it again"
+            )
+        return lock
+
+    def _lock_path(self, record: BakeRecord) -> str:
+        return os.path.join(self.root, "locks", record.manifest_digest.partition(":")[2] + ".json")
 
     def write_archive(self, record: BakeRecord, chunks: t.Iterator[bytes]) -> None:
         """Write the file that C(docker load) reads."""

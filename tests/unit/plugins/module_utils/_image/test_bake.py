@@ -13,8 +13,13 @@ import typing as t
 import pytest
 import yaml
 
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    StateError,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image import bake as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image import lock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
 
 if t.TYPE_CHECKING:
@@ -194,3 +199,12 @@ def test_wheels_that_install_one_file_twice(world: World) -> None:
     path.write_text(json.dumps(data))
     with pytest.raises(CutoverError, match="is installed by pkg and by other"):
         world.bake()
+
+
+def test_the_lock_of_an_image_is_kept_beside_it(world: World) -> None:
+    record = world.bake().record
+    assert record is not None
+    kept = Output(str(world.root / "output"))
+    assert kept.lock_of(record) == lock.read_lock(world.recipe.replace(".yml", ".lock"))
+    with pytest.raises(StateError, match="the lock of base/tiny@sha256:.* is not kept"):
+        kept.lock_of(world.base)
