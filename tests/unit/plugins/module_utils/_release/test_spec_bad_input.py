@@ -39,6 +39,8 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B07-network", "network", "a b", "network", NAME, "'a b'"),
     ("B08", "app", "a" * 64, "app", "must not be longer than 63 characters", "'aaaa"),
     ("B08-together", "app", "a" * 60, "processes.web", "together must not be longer than 49", "'web'"),
+    ("B08-together-dash", "processes", {"we-b" * 11: {"port": 1}}, f"processes.{'we-b' * 11}", "(each - of the process counts twice)", "'we-b"),
+    ("B07-unclear", "processes", {"web-_x": {"port": 1}}, "processes.web-_x", "must not have a _ next to another _ or to a -", "'web-_x'"),
     ("B09-zero-width", "app", "shop\u200b", "app", "non-ASCII character U+200B at position 4", r"'shop\u200b'"),
     ("B09-look-alike", "app", "sh\u043ep", "app", "non-ASCII character U+043E at position 2", "'sh\u043ep'"),
     ("B12-zero", f"{WEB}/port", 0, "processes.web.port", "must be an integer 1-65535", "found 0"),
