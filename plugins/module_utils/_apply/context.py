@@ -100,6 +100,7 @@ class Release:
             max_unavailable=process.max_unavailable,
             load_balancers=sum(ref.process == process.name for ref in self.spec.load_balancers),
             warm_up=bool(process.warm_up),
+            version=self.spec.version,
         )
 
     def container(self, process: ProcessSpec, slot: int, state_dir: str) -> ContainerSpec:

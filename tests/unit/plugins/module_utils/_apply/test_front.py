@@ -204,6 +204,87 @@ def test_deploy_plan_again_and_apply_again(host: Host) -> None:
     assert (again["status"], again["changed"], again["actions"]) == ("done", False, [])
 
 
+def without_addresses(processes: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    rows = {name: [dict(row) for row in rows] for name, rows in processes.items()}
+    for row in (row for group in rows.values() for row in group):
+        del row["address"]
+    return rows
+
+
+# (id, what runs before, what happens to it, what is wanted)
+CHANGES: list[tuple[str, list[Ask], str, Ask]] = [
+    ("deploy", [], "", lambda host: (host.spec("1", web={"replicas": 2}), "")),
+    (
+        "replace",
+        [lambda host: (host.spec("1", web={"replicas": 2}), "")],
+        "",
+        lambda host: (host.spec("2", OTHER_IMAGE_ID, web={"replicas": 2}), ""),
+    ),
+    (
+        "more",
+        [lambda host: (host.spec("1"), "")],
+        "",
+        lambda host: (host.spec("1", web={"replicas": 3}), ""),
+    ),
+    (
+        "fewer",
+        [lambda host: (host.spec("1", web={"replicas": 3}), "")],
+        "",
+        lambda host: (host.spec("1"), ""),
+    ),
+    (
+        "other version of the same release",
+        [lambda host: (host.spec("1"), "")],
+        "",
+        lambda host: (host.spec("1.1", web={"replicas": 2}), ""),
+    ),
+    (
+        "back",
+        [lambda host: (host.spec("1"), ""), lambda host: (host.spec("2", OTHER_IMAGE_ID), "")],
+        "",
+        lambda host: (host.spec("2", OTHER_IMAGE_ID, web={"replicas": 2}), "previous"),
+    ),
+    (
+        "dead",
+        [lambda host: (host.spec("1"), "")],
+        "crash",
+        lambda host: (host.spec("1"), ""),
+    ),
+    (
+        "gone",
+        [lambda host: (host.spec("1"), "")],
+        "remove",
+        lambda host: (host.spec("2", OTHER_IMAGE_ID), ""),
+    ),
+    ("nothing", [lambda host: (host.spec("1"), "")], "", lambda host: (host.spec("1"), "")),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "wanted"), [pytest.param(*row[1:], id=row[0]) for row in CHANGES]
+)
+def test_check_mode_shows_what_the_real_run_shows_after(
+    host: Host, before: list[Ask], event: str, wanted: Ask
+) -> None:
+    for ask in before:
+        assert host.apply(*ask(host))["status"] == "done"
+    for container in host.engine.containers({}) if event else ():
+        host.engine.crash(container.name)
+        if event == "remove":
+            host.engine.remove(container.id)
+    planned = host.plan(*wanted(host))
+    done = host.apply(*wanted(host))
+    assert done["status"] == "done"
+    assert planned["before"] == done["before"]
+    assert without_addresses(planned["after"]) == without_addresses(done["after"])
+    for row in planned["after"]["web"]:
+        known = [old for old in planned["before"].get("web", []) if old["name"] == row["name"]]
+        stayed = known and event == ""
+        assert row["address"] == (known[0]["address"] if stayed else ""), (
+            "an address that nobody can know is not made up"
+        )
+
+
 def test_the_lease_is_given_back_when_done_and_when_failed(host: Host) -> None:
     lease = Lease(str(host.state_dir), "shop", host.rig.clock)
     host.apply(host.spec("1"))

@@ -72,9 +72,7 @@ PAIRS = st.tuples(PARTS, PARTS).filter(lambda pair: allowed(*pair))
         (("shop-web__x", "y"), ("shop", "web-x-y")),
     ],
 )
-def test_two_processes_never_have_one_name(
-    first: tuple[str, str], second: tuple[str, str]
-) -> None:
+def test_two_processes_never_have_one_name(first: tuple[str, str], second: tuple[str, str]) -> None:
     assert allowed(*first) and allowed(*second)
     name = replica_name(*first, "01234567", 1)
     assert name != replica_name(*second, "01234567", 1)
