@@ -135,7 +135,8 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
 ) -> None:
     source = tmp_path / "secret"
     source.write_text("s3cr3t-canary")
-    dies = ["/bin/sh", "-c", "for n in $(seq 30); do echo line $n; done; exit 7"]
+    says = "for n in $(seq 30); do echo line $n with $(cat /run/secrets/X); done; exit 7"
+    dies = ["/bin/sh", "-c", says]
     bad = item("bad", command=dies, secrets=[{"name": "X", "source": str(source)}])
     failed = call([item("good"), bad])
     assert failed["failed"] and failed["changed"] is True
@@ -145,7 +146,7 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
     assert "its process ended" in failed["msg"], failed["msg"]
     # None: the engine has started it anew by then, and its first exit code is forgotten.
     assert error["exit_code"] in (7, None)
-    assert error["log"][-1] == "line 30" and len(error["log"]) == 20
+    assert error["log"][-1] == "line 30 with ********" and len(error["log"]) == 20
     # It may be gone before the first probe.
     assert error.get("probe_history") or "not ready: its process ended" in failed["msg"]
     labels = {"immutable.cutover.app": run_id}
