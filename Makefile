@@ -66,7 +66,7 @@ format: venv ## let ruff rewrite what it can
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 changelog: venv ## fold changelogs/fragments into CHANGELOG.md for the version in galaxy.yml
-	@.venv/bin/antsibull-changelog release --update-existing --reload-plugins
+	@$(PYTHON) -m tools.changelog
 
 # No host name of a registry in the locks: they come from the configuration of whoever installs. ansible-test makes its
 # own environment for units, without hashes: the same versions, as constraints.
