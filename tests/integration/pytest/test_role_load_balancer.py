@@ -28,6 +28,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     LoadBalancer,
 )
 from tests.integration.pytest.haproxy_rig import eventually, free_port
+from tools.made import note_run
 
 docker = pytest.importorskip("docker")
 CLOCK = SystemClock()
@@ -87,6 +88,7 @@ class Site:
     def __init__(self, directory: Path, image: str) -> None:
         self.client = docker.from_env()
         self.name = f"cutover-test-{secrets.token_hex(4)}"
+        note_run(self.name)
         self.dir = directory
         self.image = image
         self.port = free_port()
