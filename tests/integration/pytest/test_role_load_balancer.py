@@ -259,6 +259,22 @@ def test_the_role_makes_keeps_and_removes_a_load_balancer(site: Site) -> None:
         ({"load_balancer_backends": []}, "load_balancer_image and load_balancer_backends"),
         ({"load_balancer_backends": [{"name": "a b", "bind": "127.0.0.1:1"}]}, "must be given"),
         ({"load_balancer_backends": [{"name": "a", "bind": "somewhere"}]}, "publish[0]"),
+        pytest.param(
+            {"load_balancer_backends": [{"name": "a", "bind": f"127.0.0.{n}:1"} for n in (1, 2)]},
+            "each backend with a name of its own",
+            id="B10",
+        ),
+        pytest.param(
+            {
+                "load_balancer_backends": [
+                    {"name": "web", "bind": "127.0.0.1:8080"},
+                    {"name": "other", "bind": "127.0.0.1:80"},
+                    {"name": "api", "bind": "127.0.0.2:8080"},
+                ]
+            },
+            "load_balancer_backends: port 8080 claimed by web and api",
+            id="B11",
+        ),
         (
             {
                 "load_balancer_backends": [

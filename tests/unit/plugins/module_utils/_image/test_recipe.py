@@ -174,6 +174,11 @@ def test_accepted_versions(tmp_path: pathlib.Path, version: str) -> None:
     assert load(tmp_path, changed(APP, "version", version)).version == version
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -186,6 +191,13 @@ def test_accepted_versions(tmp_path: pathlib.Path, version: str) -> None:
         pytest.param("bake:\t1\n\tkind: x\n", "bake.yml:1:6 found character", id="B04-tab"),
         pytest.param("a: !!python/object:os.system x\n", "could not determine", id="B04-object"),
         pytest.param("a: \x00\n", "is not YAML", id="B04-nul"),
+        pytest.param("a: {b: 1, b: 2}\n", "bake.yml:1:11 duplicate key 'b'", id="B04-flow"),
+        pytest.param("a:\n  - b: 1\n    b: 2\n", ":3:5 duplicate key 'b'", id="B04-in-list"),
+        pytest.param("entrypoints:\n  web: [a]\n  web: [b]\n", ":3:3 duplicate key", id="B10"),
+        pytest.param("bake: 1\n---\nbake: 1\n", "bake.yml:2:1 but found another", id="B04-two"),
+        pytest.param("a: &a\n  b: *a\n", "bake.yml:1:4 an alias leads to", id="B04-loop"),
+        pytest.param(BOMB, "more than 100000 values, aliases written out", id="B04-bomb"),
+        pytest.param("[" * 3000, "is nested too deeply", id="B04-deep-nesting"),
     ],
 )
 def test_broken_files(tmp_path: pathlib.Path, text: str | None, says: str) -> None:
