@@ -31,6 +31,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release import 
 def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
     """Validate everything, observe, and return the plan; changes nothing."""
     deployment = _deployment(params)
+    deployment.check_commands()
     plan = deployment.plan()
     lines = render.lines(plan)
     loose_ends = [] if plan.batches else list(deployment.loose_ends)

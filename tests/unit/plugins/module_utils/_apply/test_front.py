@@ -36,7 +36,7 @@ from ansible_collections.immutable.cutover.tests.unit.support.shop import (
     OTHER_IMAGE_ID,
 )
 
-THIRD, ROOTED, FOREIGN, LABELLED = (f"sha256:{digit * 64}" for digit in "3456")
+THIRD, ROOTED, FOREIGN, LABELLED, NAMED, WORKER = (f"sha256:{digit * 64}" for digit in "345678")
 ABSENT = "sha256:" + "9" * 64
 
 
@@ -49,6 +49,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         image(ROOTED, user="0:0"),
         image(FOREIGN, architecture="s390x"),
         image(LABELLED, labels={"immutable.cutover.entrypoints": "{"}),
+        image(NAMED, user="nosuch"),
+        image(WORKER, labels={"immutable.cutover.entrypoints": '{"worker": ["work"]}'}),
     ]
     made = Host(tmp_path, monkeypatch, *images)
     yield made
@@ -82,6 +84,24 @@ REFUSALS: list[tuple[str, Ask, str, str]] = [
         lambda host: (host.spec("1", web={"resources": {"cpus": 900}}), ""),
         "processes.web.resources.cpus: must not be above the host's",
         "found 900",
+    ),
+    (
+        "B32",
+        lambda host: (host.spec("1", NAMED), ""),
+        "image: its user 'nosuch' must be numeric, whether its /etc/passwd has it or not",
+        "config.user",
+    ),
+    (
+        "B33-unnamed",
+        lambda host: (host.spec("1", WORKER), ""),
+        "processes.web.command: is required: the image names commands only for worker",
+        "found nothing",
+    ),
+    (
+        "B02",
+        lambda host: ({}, ""),
+        "spec: is empty; it needs at least app, image, processes and load_balancers",
+        "found mapping",
     ),
     (
         "B39",
@@ -143,6 +163,30 @@ def test_refused_before_anything_changes(
     assert says in caught.value.message
     assert "\n" not in caught.value.message
     assert host.traces() == before
+
+
+def test_b33_a_command_that_is_not_in_the_image_is_refused_by_the_plan(host: Host) -> None:
+    host.engine.programs = {"serve"}
+    before = host.traces()
+    with pytest.raises(InvalidInput) as caught:
+        host.plan(host.spec("1", web={"command": ["sevre", "--fast"]}))
+    said = f"processes.web.command: command not found in image {IMAGE_ID}, or not executable there"
+    assert caught.value.message == f"{said}, found string 'sevre'"
+    assert host.traces() == before
+
+
+def test_b33_the_image_is_looked_into_only_for_a_new_release_with_a_command(host: Host) -> None:
+    spec = host.spec("1", web={"command": ["serve"]})
+    host.plan(host.spec("1"))
+    assert host.engine.looks == 0
+    host.plan(spec)
+    assert host.engine.looks == 1
+    host.apply(spec)
+    host.plan(spec)
+    host.plan({**spec, "version": "1.1"})
+    assert host.engine.looks == 1
+    host.plan(host.spec("2", OTHER_IMAGE_ID, web={"command": ["serve"]}))
+    assert host.engine.looks == 2
 
 
 def test_a_secret_that_is_not_on_the_host_is_refused_before_anything_changes(host: Host) -> None:
