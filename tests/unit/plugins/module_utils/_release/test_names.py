@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,6 +89,17 @@ def test_a_name_belongs_to_one_app_and_process(
     name = replica_name(*first, release, slot)
     assert is_replica_name(name, *second) is (first == second)
     assert (name == replica_name(*second, release, slot)) is (first == second)
+
+
+def test_no_two_of_all_short_names_are_one() -> None:
+    """Everything that letters, dashes and underscores can be up to four characters, and so every way to collide."""
+    parts = ["a" + "".join(rest) for size in range(4) for rest in product("a-_", repeat=size)]
+    pairs = [pair for pair in product(parts, parts) if allowed(*pair)]
+    found: dict[str, tuple[str, str]] = {}
+    for pair in pairs:
+        name = replica_name(*pair, "01234567", 1)
+        assert found.setdefault(name, pair) == pair
+    assert len(pairs) > 900
 
 
 def test_a_name_stays_readable() -> None:
