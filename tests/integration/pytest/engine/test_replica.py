@@ -135,7 +135,7 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
 ) -> None:
     source = tmp_path / "secret"
     source.write_text("s3cr3t-canary")
-    says = "for n in $(seq 30); do echo line $n with $(cat /run/secrets/X); done; exit 7"
+    says = "s=$(cat /run/secrets/X); for n in $(seq 30); do echo line $n with $s; done; exit 7"
     dies = ["/bin/sh", "-c", says]
     bad = item("bad", command=dies, secrets=[{"name": "X", "source": str(source)}])
     failed = call([item("good"), bad])
