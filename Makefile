@@ -33,7 +33,7 @@ collection-link:
 	@mkdir -p $(dir $(COLLECTION_LINK)) && ln -sfn ../../../.. $(COLLECTION_LINK)
 
 engine: venv ## Docker Engine on this machine: installed and started if none runs
-	@.venv/bin/ansible-playbook immutable.cutover.engine
+	@$(PYTHON) tools/made.py .venv/bin/ansible-playbook immutable.cutover.engine
 
 demo: engine ## bake, deploy, replace under load, roll back, and draw the receipt (build/demo/)
 	@$(PYTHON) -m tools.demo $(if $(AGAIN),--again)
@@ -66,7 +66,7 @@ format: venv ## let ruff rewrite what it can
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .
 
 changelog: venv ## fold changelogs/fragments into CHANGELOG.md for the version in galaxy.yml
-	@.venv/bin/antsibull-changelog release --update-existing --reload-plugins
+	@$(PYTHON) -m tools.changelog
 
 # No host name of a registry in the locks: they come from the configuration of whoever installs. ansible-test makes its
 # own environment for units, without hashes: the same versions, as constraints.
@@ -78,5 +78,5 @@ lock-requirements: venv ## resolve requirements/*.in again (UPGRADE=1: to the ne
 	done
 	@$(LOCK) --no-annotate -c requirements/dev.txt -o tests/unit/constraints.txt requirements/dev.in
 
-clean: ## remove what this project made on this machine, and nothing else
+clean: ## remove what the commands of this checkout made on this machine, and nothing else
 	@if [ -x $(PYTHON) ]; then $(PYTHON) tools/clean.py; else python3 tools/clean.py; fi

@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026, the immutable.cutover authors
-"""Remove what this project made on this machine, and nothing else.
+"""Remove what the commands of this checkout made on this machine, and nothing else.
 
-That is: containers, networks, volumes and images that carry a label `immutable.cutover.*`; the folders in STATE; the
-folders in LOCAL inside the repository; and the Docker Engine only if the role `engine` started it in the background (it
-wrote a pid file) and nobody else's container runs in it. Distribution packages stay.
+A label of the collection does not say who made something: an app that somebody deployed with it carries the same ones.
+So what is removed is known from this checkout's own folders (tools/made.py): the sites of the demo, the bench and the
+tests by their names, where their replicas run an image that was baked here; the images baked here that nothing else
+uses; their state; the folders in LOCAL inside the repository; and the Docker Engine only if `make` in this checkout
+started it and no container runs in it. Distribution packages stay.
 
 Runs with any Python 3.11 and no library: it also removes the virtual environment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -26,9 +29,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+if __name__ == "__main__":  # it is run as a file, by any Python
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tools.made import Made
+
 ROOT = Path(__file__).resolve().parent.parent
-PREFIX = "immutable.cutover."
-STATE = tuple(Path(parent) / "immutable-cutover" for parent in ("/etc", "/run", "/var/lib"))
+APP = "immutable.cutover.app"
+ROLE = "immutable.cutover.role"
+NETWORK = "immutable.cutover.network"
+SYSTEM = Path("/")
 PID_FILE = Path("/var/lib/immutable-cutover/engine/dockerd.pid")
 # .venv is last: this may be running from it.
 LOCAL = (
@@ -49,23 +59,20 @@ class Kind:
 
     name: str
     list_path: str
-    list_key: str | None
-    id_key: str
     remove_path: str
 
 
 # In the order of removal: what uses another goes first.
 KINDS = (
-    Kind("container", "/containers/json?all=1", None, "Id", "/containers/{}?force=1&v=1"),
-    Kind("network", "/networks", None, "Id", "/networks/{}"),
-    Kind("volume", "/volumes", "Volumes", "Name", "/volumes/{}?force=1"),
-    Kind("image", "/images/json?all=1", None, "Id", "/images/{}?force=1"),
+    Kind("container", "/containers/json?all=1", "/containers/{}?force=1&v=1"),
+    Kind("network", "/networks", "/networks/{}"),
+    Kind("image", "/images/json", "/images/{}?force=1"),
 )
 
 
 @dataclass(frozen=True)
 class Found:
-    """An object in the engine that is ours."""
+    """An object in the engine that this checkout made."""
 
     kind: Kind
     identity: str
@@ -100,32 +107,54 @@ class Engine:
         return json.loads(body) if body and method == "GET" else None
 
 
-def ours(labels: dict[str, str] | None) -> bool:
-    return any(key.startswith(PREFIX) for key in labels or {})
-
-
 def title(item: dict[str, Any], fallback: str) -> str:
     """The name a reader knows the object by."""
     names = item.get("Names") or item.get("RepoTags") or [item.get("Name") or fallback]
     return str(names[0]).lstrip("/")
 
 
-def selected(kind: Kind, listing: Any) -> Iterator[Found]:
-    """Those objects of a listing that carry one of our labels."""
-    items = listing[kind.list_key] if kind.list_key else listing
-    for item in items or ():
-        if ours(item.get("Labels")):
-            identity = item[kind.id_key]
+def _container_is_ours(made: Made, item: dict[str, Any]) -> bool:
+    name, labels = title(item, ""), item.get("Labels") or {}
+    if made.of_a_test(name):
+        return True
+    if item.get("ImageID") not in made.images:
+        return False
+    return labels.get(APP) in made.sites or (ROLE in labels and name in made.balancers)
+
+
+def _network_is_ours(made: Made, item: dict[str, Any]) -> bool:
+    name = title(item, "")
+    site = NETWORK in (item.get("Labels") or {}) and name in made.networks
+    return site or made.of_a_test(name)
+
+
+def _image_is_ours(made: Made, item: dict[str, Any]) -> bool:
+    return item["Id"] in made.images or made.of_a_test(title(item, "").partition(":")[0])
+
+
+OURS = {
+    "container": _container_is_ours,
+    "network": _network_is_ours,
+    "image": _image_is_ours,
+}
+
+
+def selected(kind: Kind, listing: Any, made: Made) -> Iterator[Found]:
+    """Those objects of a listing that this checkout made."""
+    for item in listing or ():
+        if OURS[kind.name](made, item):
+            identity = item["Id"]
             yield Found(kind, identity, title(item, identity))
 
 
-def foreign_running(listing: Iterable[dict[str, Any]]) -> list[str]:
-    """Running containers that are not ours: an engine with one of these is not stopped."""
-    return [
-        title(item, item["Id"])
-        for item in listing
-        if item.get("State") == "running" and not ours(item.get("Labels"))
-    ]
+def in_use(listing: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """The images that a container uses, running or not, and one that does."""
+    return {item["ImageID"]: title(item, item["Id"]) for item in listing}
+
+
+def running(listing: Iterable[dict[str, Any]]) -> list[str]:
+    """The containers that run: an engine with one of these is not stopped."""
+    return [title(item, item["Id"]) for item in listing if item.get("State") == "running"]
 
 
 def engine_socket(docker_host: str | None) -> str | None:
@@ -135,19 +164,24 @@ def engine_socket(docker_host: str | None) -> str | None:
     return docker_host.removeprefix("unix://") if docker_host.startswith("unix://") else None
 
 
-def clean_engine(engine: Engine) -> list[str]:
-    """Remove our objects; the names of what could not be removed."""
+def clean_engine(engine: Engine, made: Made) -> list[str]:
+    """Remove what was made here; the names of what could not be removed. An image that others use stays."""
     left = []
     for kind in KINDS:
-        for found in selected(kind, engine.call("GET", kind.list_path)):
+        found = list(selected(kind, engine.call("GET", kind.list_path), made))
+        # Last kind: what still uses an image is not from here.
+        used = in_use(engine.call("GET", KINDS[0].list_path)) if kind.name == "image" else {}
+        for item in found:
+            if item.identity in used:
+                print(f"kept {kind.name} {item.title}: {used[item.identity]} uses it")
+                continue
             try:
-                engine.call(
-                    "DELETE", kind.remove_path.format(urllib.parse.quote(found.identity, safe=":"))
-                )
+                path = kind.remove_path.format(urllib.parse.quote(item.identity, safe=":"))
+                engine.call("DELETE", path)
             except EngineError as error:
-                left.append(f"{kind.name} {found.title}: {error}")
+                left.append(f"{kind.name} {item.title}: {error}")
             else:
-                print(f"removed {kind.name} {found.title}")
+                print(f"removed {kind.name} {item.title}")
     return left
 
 
@@ -201,54 +235,63 @@ def caches(root: Path) -> Iterator[Path]:
             yield Path(folder) / "__pycache__"
 
 
-def finish_engine(engine: Engine) -> list[str]:
-    """Stop the engine if it is the project's own and nobody else uses it; what is left otherwise."""
+def finish_engine(engine: Engine, made: Made) -> list[str]:
+    """Stop the engine if this checkout started it and nothing runs in it; what is left otherwise."""
     pid = our_engine(PID_FILE)
-    if pid is None:
+    if pid is None or pid != made.engine:
         return []
-    others = foreign_running(engine.call("GET", "/containers/json"))
+    others = running(engine.call("GET", "/containers/json"))
     if others:
-        return [
-            f"the engine (pid {pid}): these containers are not the project's: {', '.join(others)}"
-        ]
+        return [f"the engine (pid {pid}): these containers run in it: {', '.join(others)}"]
     if not stop_engine(pid):
         return [f"the engine (pid {pid}): it did not end within 60 s"]
     print(f"stopped the engine (pid {pid})")
+    remove_path(PID_FILE.parent)
     return []
 
 
-def clean_host() -> list[str]:
+def clean_state(made: Made, system: Path) -> None:
+    """Remove what the sites left on this host, and the folders around it that are empty then."""
+    for path in made.state(system):
+        remove_path(path)
+    for folder in made.shared_folders(system):
+        with contextlib.suppress(OSError):  # not there, or somebody else's is in it
+            folder.rmdir()
+
+
+def clean_host(made: Made) -> list[str]:
     """Everything outside the repository; what is left."""
     path = engine_socket(os.environ.get("DOCKER_HOST"))
     if path is None:
         return ["everything in the engine: DOCKER_HOST is not a Unix socket of this machine"]
     engine = Engine(path)
     try:
-        left = clean_engine(engine)
-        left += finish_engine(engine)
+        left = clean_engine(engine, made) or finish_engine(engine, made)
     except (FileNotFoundError, ConnectionRefusedError):
         print(f"no engine answers on {path}: nothing to remove there")
         left = []
     except (OSError, EngineError, http.client.HTTPException) as error:
         left = [f"objects in the engine on {path}: {error}"]
-    if left:
-        return [*left, *(f"{folder}: kept while the above is left" for folder in STATE)]
-    for folder in STATE:
-        remove_path(folder)
-    return []
+    if not left:
+        clean_state(made, SYSTEM)
+    return left
 
 
-def main() -> int:
-    left = clean_host()
+def main(arguments: list[str]) -> int:
+    if arguments:  # whoever asks for help does not want anything removed
+        print(__doc__, file=sys.stderr)
+        return 2
+    left = clean_host(Made.by(ROOT))
     for folder in caches(ROOT):
         shutil.rmtree(folder)
     for name in LOCAL:
-        remove_path(ROOT / name)
+        if not (left and name == "build"):  # it says what was made here
+            remove_path(ROOT / name)
     for line in left:
         print(f"left: {line}", file=sys.stderr)
-    print("clean" if not left else f"not clean: {len(left)} left")
+    print("clean" if not left else f"not clean: {len(left)} left; build/ is kept to try again")
     return 1 if left else 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -148,7 +148,10 @@ rolled_back:
   returned: on failure
   type: bool
 error_details:
-  description: For a replica that failed, its last log lines, the probe history and the exit code.
+  description:
+    - For a replica that failed, its last log lines, the probe history and the exit code.
+    - The values of the release's secrets, of variables whose names look secret and the passwords in URLs are hidden in
+      all of it, and in the journal. A value shorter than 4 characters is not, nor is what the app derives from one.
   returned: on failure
   type: dict
 """

@@ -15,7 +15,7 @@ description:
     non-root user, limits, an init), at addresses that they keep when they are restarted, and waits until each is
     ready.
   - A replica that does not start or does not become ready is removed again. The failure has its last log lines,
-    what the probe saw and its exit code.
+    what the probe saw and its exit code; in these, values of secrets and of variables named like one are hidden.
   - A running replica is never changed. One that runs with another image or configuration under the same name is a
     failure.
   - Stops replicas by container ID, with a signal and a grace period, and refuses while a load balancer still knows

@@ -1,89 +1,140 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026, the immutable.cutover authors
-"""What clean takes for the project's own; test_engine_role.py lets it loose on a real engine."""
+"""What clean takes for this checkout's own; test_engine_role.py lets it loose on a real engine."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tools import clean
+from tools.made import Made, note_run
 
-CONTAINER, NETWORK, VOLUME, IMAGE = clean.KINDS
-MINE = {"immutable.cutover.app": "shop"}
+BAKED, FOREIGN = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+MADE = Made(frozenset({"shop"}), frozenset({"it0123abcd"}), frozenset({BAKED}))
+SHOP = {"immutable.cutover.app": "shop"}
+BALANCER = {"immutable.cutover.role": "load_balancer"}
+NETWORK = {"immutable.cutover.network": "1"}
 
 
 @pytest.mark.parametrize(
-    ("labels", "mine"),
+    ("name", "image", "labels", "ours"),
     [
-        (None, False),
-        ({}, False),
-        (MINE, True),
-        ({"immutable.cutover.recipe-hash": ""}, True),
-        ({"immutable.cutover": "x"}, False),
-        ({"com.immutable.cutover.app": "shop"}, False),
-        ({"immutable.cutoverx.app": "shop"}, False),
-        ({"owner": "immutable.cutover.app"}, False),
-        ({"a": "b"} | MINE, True),
+        ("shop-web-01234567-1", BAKED, SHOP, True),
+        ("shop-lb", BAKED, BALANCER, True),
+        ("it0123abcd-bad", FOREIGN, {"immutable.cutover.app": "it0123abcd"}, True),
+        ("shop-web-01234567-1", FOREIGN, SHOP, False),  # somebody's real app of that name
+        ("blog-web-01234567-1", BAKED, {"immutable.cutover.app": "blog"}, False),
+        ("shop-lb", FOREIGN, BALANCER, False),
+        ("cutover-lb", BAKED, BALANCER, False),
+        ("shop-lb", BAKED, {}, False),
+        ("it0123abcdef", FOREIGN, {}, False),
+        ("it99999999-bad", FOREIGN, {"immutable.cutover.app": "it99999999"}, False),
+        ("inherits", BAKED, {"immutable.cutover.name": "shop/web"}, False),
+        ("db", FOREIGN, None, False),
     ],
 )
-def test_only_a_label_with_our_prefix_makes_it_ours(
-    labels: dict[str, str] | None, mine: bool
+def test_a_container_is_ours_by_its_site_and_its_image(
+    name: str, image: str, labels: dict[str, str] | None, ours: bool
 ) -> None:
-    assert clean.ours(labels) is mine
+    listing = [{"Id": "1", "Names": [f"/{name}"], "ImageID": image, "Labels": labels}]
+    found = [item.title for item in clean.selected(clean.KINDS[0], listing, MADE)]
+    assert found == [name] * ours
 
 
 @pytest.mark.parametrize(
-    ("kind", "listing", "titles"),
+    ("name", "labels", "ours"),
     [
-        (
-            CONTAINER,
-            [
-                {"Id": "1", "Names": ["/shop-web-1"], "Labels": MINE},
-                {"Id": "2", "Names": ["/db"], "Labels": {}},
-            ],
-            ["shop-web-1"],
-        ),
-        (
-            NETWORK,
-            [
-                {"Id": "1", "Name": "shop", "Labels": MINE},
-                {"Id": "2", "Name": "bridge", "Labels": {}},
-            ],
-            ["shop"],
-        ),
-        (
-            VOLUME,
-            {"Volumes": [{"Name": "v", "Labels": MINE}, {"Name": "w", "Labels": None}]},
-            ["v"],
-        ),
-        (VOLUME, {"Volumes": None}, []),
-        (
-            IMAGE,
-            [
-                {"Id": "sha256:1", "RepoTags": None, "Labels": MINE},
-                {"Id": "sha256:2", "RepoTags": ["shop:1"], "Labels": MINE},
-                {"Id": "sha256:3", "RepoTags": ["immutable.cutover.app:1"], "Labels": None},
-            ],
-            ["sha256:1", "shop:1"],
-        ),
+        ("shop-net", NETWORK, True),
+        ("it0123abcd-net", {}, True),
+        ("shop-net", {}, False),
+        ("cutover", NETWORK, False),
+        ("bridge", None, False),
     ],
-    ids=["containers", "networks", "volumes", "no volumes", "images"],
 )
-def test_selects_what_is_ours(kind: clean.Kind, listing: Any, titles: list[str]) -> None:
-    assert [found.title for found in clean.selected(kind, listing)] == titles
+def test_a_network_is_ours_by_its_site(
+    name: str, labels: dict[str, str] | None, ours: bool
+) -> None:
+    listing = [{"Id": "1", "Name": name, "Labels": labels}]
+    assert [item.title for item in clean.selected(clean.KINDS[1], listing, MADE)] == [name] * ours
 
 
-def test_an_engine_with_someone_elses_running_container_is_in_use() -> None:
+def test_an_image_is_ours_by_its_id() -> None:
+    rows = [(BAKED, None), (FOREIGN, ["shop/web:1.0.0"]), ("sha256:c", ["it0123abcd:app"])]
+    listing = [{"Id": identity, "RepoTags": tags, "Labels": SHOP} for identity, tags in rows]
+    found = [item.identity for item in clean.selected(clean.KINDS[2], listing, MADE)]
+    assert found == [BAKED, "sha256:c"]
+
+
+def test_an_engine_in_which_something_runs_is_in_use() -> None:
     listing = [
         {"Id": "1", "Names": ["/db"], "State": "running", "Labels": {}},
         {"Id": "2", "Names": ["/old"], "State": "exited", "Labels": {}},
-        {"Id": "3", "Names": ["/shop"], "State": "running", "Labels": MINE},
+        {"Id": "3", "Names": ["/blog"], "State": "running", "Labels": SHOP},
     ]
-    assert clean.foreign_running(listing) == ["db"]
+    assert clean.running(listing) == ["db", "blog"]
+
+
+def touched(root: Path, *names: str) -> None:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("{}", encoding="ascii")
+
+
+def test_what_was_made_is_read_off_the_folders_of_the_checkout(tmp_path: Path) -> None:
+    assert Made.by(tmp_path) == Made()
+    record = tmp_path / "build/sample/images/records/shop/web/1.0.0.json"
+    touched(tmp_path, "build/demo/receipt.json", "build/molecule/default/x", str(record))
+    touched(tmp_path, "build/kill/x", "build/sample/images/records/torn.json", "build/x.json")
+    record.write_text(f'{{"image_id": "{BAKED}"}}', encoding="ascii")
+    (tmp_path / "build/engine.pid").write_text("17\n", encoding="ascii")
+    note_run("it0123abcd", tmp_path)
+    kill = f"kill-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:6]}"
+    sites = {"shop", "mol-default", "mol-default-new", kill}
+    assert Made.by(tmp_path) == Made(
+        frozenset(sites), frozenset({"it0123abcd"}), frozenset({BAKED}), 17
+    )
+
+
+def test_the_state_of_other_apps_stays(tmp_path: Path) -> None:
+    ours = (
+        "var/lib/immutable-cutover/apps/shop/journal.jsonl",
+        f"var/lib/immutable-cutover/images/{'a' * 64}.json",
+        "var/lib/immutable-cutover-test-shop/lease.json",
+        "var/lib/immutable-cutover-test-it0123abcd/x",
+        "etc/immutable-cutover/shop-lb/haproxy.cfg",
+        "run/immutable-cutover/shop-lb/admin.sock",
+        "etc/tmpfiles.d/immutable-cutover-shop-lb.conf",
+    )
+    theirs = (
+        "var/lib/immutable-cutover/apps/blog/journal.jsonl",
+        f"var/lib/immutable-cutover/images/{'b' * 64}.json",
+        "var/lib/immutable-cutover/engine/dockerd.pid",
+        "var/lib/immutable-cutover-test-it99999999/x",
+        "etc/immutable-cutover/cutover-lb/haproxy.cfg",
+        "etc/tmpfiles.d/immutable-cutover-cutover-lb.conf",
+    )
+    touched(tmp_path, *ours, *theirs)
+    clean.clean_state(MADE, tmp_path)
+    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert left == set(theirs)
+    assert not (tmp_path / "run/immutable-cutover").exists(), "an empty folder of ours goes too"
+
+
+def test_what_could_not_be_cleaned_can_be_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touched(tmp_path, "build/demo/x", ".cache/x")
+    monkeypatch.setattr(clean, "ROOT", tmp_path)
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:1")
+    assert clean.main(["--help"]) == 2
+    assert (tmp_path / ".cache").exists(), "asking for help removes nothing"
+    assert clean.main([]) == 1
+    assert (tmp_path / "build/demo/x").exists(), "it says what was made"
+    assert not (tmp_path / ".cache").exists()
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.scrub import secret_values
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
     ContainerSpec,
@@ -86,6 +87,10 @@ class Release:
         """How many replicas it has in all; 0 for the release that takes everything away."""
         return sum(process.replicas for process in self.spec.processes)
 
+    def secret_values(self) -> tuple[str, ...]:
+        """Return what no message may show, read from the host's files at this moment; OSError: unreadable."""
+        return secret_values(dict(self.spec.env), (item.source for item in self.spec.secrets))
+
     def labels(self, process: str) -> Mapping[str, str]:
         """Return the labels that every replica of a process carries, whatever its release."""
         return {names.APP: self.spec.app, names.PROCESS: process}
@@ -100,6 +105,7 @@ class Release:
             max_unavailable=process.max_unavailable,
             load_balancers=sum(ref.process == process.name for ref in self.spec.load_balancers),
             warm_up=bool(process.warm_up),
+            version=self.spec.version,
         )
 
     def container(self, process: ProcessSpec, slot: int, state_dir: str) -> ContainerSpec:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -63,6 +64,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 ENTRYPOINTS = "immutable.cutover.entrypoints"
 PREVIOUS = "previous"
 UNDO = "undo"
+_NUMERIC_USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
 DEFAULT_BALANCER = "cutover-lb"
 
 
@@ -113,6 +115,25 @@ class Deployment:
     def plan(self) -> Plan:
         """Return the whole way from what is seen to what is wanted."""
         return plan(self.release.goal(), self.world)
+
+    def check_commands(self) -> None:
+        """Refuse a command that the image of a new release does not have, before anything is started (B33).
+
+        Only for commands that the spec itself gives: those of the image were seen by whoever baked it. It costs a few
+        calls of the engine, so a release that this host knows, or already runs, is not looked at again.
+        """
+        release, spec = self.release, self.release.spec
+        known = any(replica.release == release.id for replica in self.world.replicas)
+        given = {item.command[0]: item.name for item in spec.processes if item.command}
+        if not given or known or self.releases.get(release.id) is not None:
+            return
+        path = dict(spec.env).get("PATH", "")
+        for program in self.site.engine.missing_programs(release.image_id, list(given), path):
+            raise InvalidInput(
+                f"processes.{given[program]}.command",
+                program,
+                f"command not found in image {release.image_id}, or not executable there",
+            )
 
     def expected(self, plan: Plan) -> World:
         """Return what will be seen after all steps of the plan."""
@@ -203,7 +224,15 @@ class Deployment:
                 f"image {image_id} of {spec.image} is not on this host; nothing was changed"
             )
         _check_image(image)
-        return Release(spec, image_id, _commands(image))
+        commands = _commands(image)
+        for process in spec.processes:
+            if commands and not process.command and process.name not in commands:
+                raise InvalidInput(
+                    f"processes.{process.name}.command",
+                    None,
+                    f"is required: the image names commands only for {', '.join(sorted(commands))}",
+                )
+        return Release(spec, image_id, commands)
 
     def _check_host(self, engine: Engine) -> None:
         networks = engine.networks()
@@ -353,6 +382,13 @@ def _check_image(image: Image) -> None:
     if user in ("", "0", "root"):
         raise InvalidInput(
             "image", image.id, "must run as a non-root user: set config.user in its recipe"
+        )
+    if not _NUMERIC_USER.fullmatch(image.user):
+        raise InvalidInput(
+            "image",
+            image.id,
+            f"its user {image.user!r} must be numeric, whether its /etc/passwd has it or not: "
+            "a name cannot be told from root; set config.user in its recipe",
         )
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     if image.architecture and image.architecture != machine:

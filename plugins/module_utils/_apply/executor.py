@@ -18,6 +18,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.context i
     Site,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.scrub import Scrubber
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
     StepRunner,
     Timers,
@@ -138,6 +139,7 @@ class Executor:
         self._settled = set(resume.settled)
         self._pending = dict(resume.pending)
         self._notes: dict[str, str] = {}
+        self._scrubber = Scrubber(release.secret_values)
         self._versions = {release.id: release.spec.version}
         self._running: dict[str, Future[None]] = {}
         self._current: dict[str, Step] = {}
@@ -250,6 +252,7 @@ class Executor:
         except Interrupted:
             raise
         except CutoverError as error:
+            self._scrubber.error(error)  # it may repeat what the app logged or answered
             outcome = "fenced" if isinstance(error, Fenced) else "failed"
             self._record(step, outcome, {"message": error.message})
             raise

@@ -34,6 +34,7 @@ def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plan(deployment: Deployment) -> dict[str, Any]:
+    deployment.check_commands()
     plan = deployment.plan()
     lines = render.lines(plan)
     loose_ends = [] if plan.batches else list(deployment.loose_ends)

@@ -19,6 +19,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.replica_s
     ReplicaWanted,
     read_replicas,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.scrub import (
+    Scrubber,
+    secret_values,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import HOST_SPEC
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory as engines
@@ -148,7 +152,10 @@ def _start(
             grace = min(DISCARD_GRACE, wanted.grace_period)
             steps.stop_replica(engine, container.id, signal=wanted.signal, grace_period=grace)
         outcome = "it was left running" if keep else "it was removed again"
-        raise ProbeError(f"{error.message}; {outcome}", **{**error.details, **report}) from error
+        failure = ProbeError(f"{error.message}; {outcome}", **{**error.details, **report})
+        sources = [secret.source for secret in wanted.secrets]
+        Scrubber(lambda: secret_values(wanted.env, sources)).error(failure)
+        raise failure from error
     return {
         "name": wanted.name,
         "id": container.id,

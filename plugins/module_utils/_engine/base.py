@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -96,6 +96,15 @@ class Engine(abc.ABC):
     @abc.abstractmethod
     def images(self, labels: Mapping[str, str]) -> tuple[Image, ...]:
         """Return the images that carry all these labels (an empty value matches any)."""
+
+    @abc.abstractmethod
+    def missing_programs(
+        self, image_id: str, programs: Sequence[str], path: str
+    ) -> tuple[str, ...]:
+        """Return those programs that a container of the image could not run; C(path): its PATH, if not the image's.
+
+        Nothing is run for it. An image with an entrypoint of its own runs that, whatever the programs are.
+        """
 
     @abc.abstractmethod
     def containers(self, labels: Mapping[str, str]) -> tuple[Container, ...]:

@@ -13,7 +13,7 @@ import contextlib
 import re
 import secrets as randomness
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import IPv4Network
 from typing import Any
 
@@ -21,6 +21,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Cl
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import (
     docker_config as config,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._engine import docker_look as look
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import (
     secrets as secret_files,
 )
@@ -94,6 +95,13 @@ class DockerEngine(Engine):
             found = sorted(rows, key=lambda row: (-int(row["Created"]), row["Id"]))
         images = (self.image(row["Id"]) for row in found)
         return tuple(image for image in images if image is not None)
+
+    def missing_programs(
+        self, image_id: str, programs: Sequence[str], path: str
+    ) -> tuple[str, ...]:
+        """Return those programs that a container of the image could not run."""
+        with self._errors(f"look into image {image_id}"):
+            return look.missing_programs(self._client(), image_id, programs, path, self._clock)
 
     def containers(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
         """Return the containers with these labels, in one round trip; without start times."""

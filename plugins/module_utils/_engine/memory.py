@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
@@ -57,6 +57,9 @@ class MemoryEngine(Engine):
         self.calls: list[tuple[str, str]] = []
         """Every call that changes something: operation and container name, image ID or network name."""
         self.exit_code_on_stop = 143
+        self.programs: set[str] | None = None
+        """The programs that every image has; None: all there are."""
+        self.looks = 0
         self._images = {image.id: image for image in images}
         self._address = address
         self._networks = {network}
@@ -124,6 +127,14 @@ class MemoryEngine(Engine):
     def images(self, labels: Mapping[str, str]) -> tuple[Image, ...]:
         """Return the images that carry all these labels."""
         return tuple(image for image in self._images.values() if _carries(image.labels, labels))
+
+    def missing_programs(
+        self, image_id: str, programs: Sequence[str], path: str
+    ) -> tuple[str, ...]:
+        """Return those programs that a test did not put into the images."""
+        self.looks += 1
+        known = set(programs) if self.programs is None else self.programs
+        return tuple(program for program in programs if program not in known)
 
     def containers(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
         """Return the containers that carry all these labels, sorted by name."""

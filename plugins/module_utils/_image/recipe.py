@@ -263,6 +263,9 @@ def _read_file(item: object, path: str, problems: Problems) -> FileRule:
 
 
 def _inside(path: str, value: str, problems: Problems) -> None:
+    if "://" in value:
+        problems.add(path, value, "nothing is fetched by URL: must be a path inside the context")
+        return
     if os.path.isabs(value) or ".." in value.split("/"):
         problems.add(path, value, "must be a relative path inside the context")
 

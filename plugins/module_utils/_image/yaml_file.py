@@ -8,6 +8,9 @@ import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 
+MAXIMUM_NODES = 100_000
+"""More than any recipe has; a file of a few lines can be made to have billions by aliases."""
+
 try:
     import yaml
 except ImportError as error:
@@ -28,7 +31,10 @@ def load_yaml(path: str, what: str) -> dict[str, t.Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise CutoverError(f"{what} {path} cannot be read: {error}") from error
     try:
-        _refuse_duplicates(yaml.compose(text, Loader=yaml.SafeLoader), path)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            _check_size(node, path)
+            _refuse_duplicates(node, path)
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
@@ -36,6 +42,8 @@ def load_yaml(path: str, what: str) -> dict[str, t.Any]:
         raise CutoverError(f"{where} {error.problem or 'not YAML'}") from error
     except yaml.YAMLError as error:
         raise CutoverError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise CutoverError(f"{path} is nested too deeply") from error
     if data is None:
         raise CutoverError(f"{what} {path} is empty; see the example in the documentation")
     if not isinstance(data, dict):
@@ -44,15 +52,43 @@ def load_yaml(path: str, what: str) -> dict[str, t.Any]:
     return data
 
 
+def _check_size(node: t.Any, path: str) -> int:
+    """Return how many nodes there are once every alias is written out; refuse what never ends, or is a bomb."""
+    sizes: dict[int, int] = {}
+
+    def size(current: t.Any) -> int:
+        known = sizes.get(id(current))
+        mark = current.start_mark
+        where = f"{path}:{mark.line + 1}:{mark.column + 1}"
+        if known == 0:
+            raise CutoverError(f"{where} an alias leads to what it is itself part of")
+        if known is None:
+            sizes[id(current)] = 0  # under way
+            known = sizes[id(current)] = 1 + sum(map(size, _below(current)))
+        if known > MAXIMUM_NODES:
+            raise CutoverError(f"{where} more than {MAXIMUM_NODES} values, aliases written out")
+        return known
+
+    return size(node)
+
+
+def _below(node: t.Any) -> list[t.Any]:
+    if isinstance(node, yaml.SequenceNode):
+        return list(node.value)
+    if isinstance(node, yaml.MappingNode):
+        return [part for pair in node.value for part in pair]
+    return []
+
+
 def _refuse_duplicates(node: t.Any, path: str) -> None:
-    pending = [node] if node is not None else []
+    pending, seen = [node], {id(node)}
     while pending:
         current = pending.pop()
-        if isinstance(current, yaml.SequenceNode):
-            pending.extend(current.value)
-        elif isinstance(current, yaml.MappingNode):
+        if isinstance(current, yaml.MappingNode):
             _refuse_duplicate_keys(current, path)
-            pending.extend(value for _key, value in current.value)
+        fresh = [below for below in _below(current) if id(below) not in seen]
+        seen.update(map(id, fresh))
+        pending.extend(fresh)
 
 
 def _refuse_duplicate_keys(node: t.Any, path: str) -> None:

@@ -21,6 +21,9 @@ _NAME = re.compile(NAME_PATTERN)
 _ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 MAX_NAME = 63
 RELEASE_ID_LENGTH = 8
+# A dash of a process, inside the name of a replica: see replica_name().
+_DASH = "__"
+_UNCLEAR = re.compile("__|-_|_-")
 # "-<release id>-<slot>": what a replica's name adds to app and process.
 _NAME_SUFFIX = 1 + RELEASE_ID_LENGTH + 1 + 3
 
@@ -51,24 +54,34 @@ def check_env_name(value: object, path: str) -> str:
 
 
 def check_name_pair(app: str, process: str) -> None:
-    """Refuse an app and process whose replicas' names would not fit."""
-    longest = len(app) + 1 + len(process) + _NAME_SUFFIX
+    """Refuse an app and process whose replicas' names would not fit, or could be taken for another process's."""
+    path = f"processes.{process}"
+    if _UNCLEAR.search(process):
+        raise InvalidInput(path, process, "must not have a _ next to another _ or to a -")
+    longest = len(app) + 1 + len(_without_dash(process)) + _NAME_SUFFIX
     if longest > MAX_NAME:
         raise InvalidInput(
-            f"processes.{process}",
+            path,
             process,
-            f"app and process name together must not be longer than {MAX_NAME - _NAME_SUFFIX - 1} characters",
+            f"app and process name together must not be longer than {MAX_NAME - _NAME_SUFFIX - 1} characters"
+            + (" (each - of the process counts twice)" if "-" in process else ""),
         )
 
 
 def replica_name(app: str, process: str, release: str, slot: int) -> str:
-    """Name the container and the target of one replica."""
-    return f"{app}-{process}-{release}-{slot}"
+    """Name the container and the target of one replica; no two replicas of any two apps have one name.
+
+    Read from its end, a name is slot, release and process, none of which has a dash, and the rest is the app. So
+    a dash of the process is written as two underscores, which check_name_pair() keeps out of a process's own name:
+    app shop with process web-x gives shop-web__x-..., app shop-web with process x gives shop-web-x-...
+    """
+    return f"{app}-{_without_dash(process)}-{release}-{slot}"
 
 
 def is_replica_name(name: str, app: str, process: str) -> bool:
     """Tell whether a target's name is one this collection gave to a replica of that process."""
-    pattern = f"{re.escape(app)}-{re.escape(process)}-[0-9a-f]{{{RELEASE_ID_LENGTH}}}-[0-9]{{1,3}}"
+    head = re.escape(f"{app}-{_without_dash(process)}")
+    pattern = f"{head}-[0-9a-f]{{{RELEASE_ID_LENGTH}}}-[0-9]{{1,3}}"
     return re.fullmatch(pattern, name) is not None
 
 
@@ -76,3 +89,7 @@ def release_of_name(name: str) -> tuple[str, int]:
     """Split release ID and slot off a replica's name."""
     head, slot = name.rsplit("-", 1)
     return head.rsplit("-", 1)[1], int(slot)
+
+
+def _without_dash(process: str) -> str:
+    return process.replace("-", _DASH)

@@ -49,6 +49,7 @@ class Want:
     max_unavailable: int
     load_balancers: int = 1
     warm_up: bool = False
+    version: str = ""
 
     @property
     def floor(self) -> int:
@@ -122,7 +123,11 @@ def _advance_process(app: str, want: Want, world: World, busy: frozenset[str]) -
 
 def _slot(app: str, want: Want, world: World, slot: int) -> Replica:
     name = replica_name(app, want.process, want.release, slot)
-    return world.find(name) or Replica(name, want.process, want.release, slot, port=want.port)
+    return world.find(name) or _new(want, name, slot)
+
+
+def _new(want: Want, name: str, slot: int) -> Replica:
+    return Replica(name, want.process, want.release, slot, port=want.port, version=want.version)
 
 
 def _cleanups(
@@ -217,19 +222,19 @@ def _capacity(goal: Goal, world: World) -> tuple[tuple[str, int], ...]:
 def simulate(goal: Goal, world: World, step: Step) -> World:
     """Return the world after a step that went well."""
     want = next(want for want in goal.wants if want.process == step.process)
-    replica = world.find(step.replica) or Replica(
-        step.replica, step.process, step.release, step.slot, port=want.port
-    )
+    replica = world.find(step.replica) or _new(want, step.replica, step.slot)
     return _EFFECTS[step.verb](want, world, replica)
 
 
 def _started(want: Want, world: World, replica: Replica) -> World:
+    """Start it without an address: which one it gets is not known before."""
     up = replace(
         replica,
         container_id=f"simulated-{replica.name}",
         running=True,
-        address=replica.name,
+        address="",
         port=want.port,
+        version=want.version,
         targets=(None,) * want.load_balancers,
     )
     return world.put(up)

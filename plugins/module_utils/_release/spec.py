@@ -142,6 +142,10 @@ def parse_spec(value: object) -> AppSpec:
     """Validate a user's mapping whole and return it typed; raises InvalidInput for the first mistake."""
     if not isinstance(value, Mapping):
         raise InvalidInput("spec", value, "top level must be a mapping")
+    if not value:
+        raise InvalidInput(
+            "spec", value, "is empty; it needs at least app, image, processes and load_balancers"
+        )
     fields = Fields(value, "")
     app = check_name(fields.raw("app"), "app")
     strategy_fields = fields.fields("strategy")
@@ -334,6 +338,13 @@ def _stop(fields: Fields) -> Stop:
             fields.path("signal"), signal, f"unknown signal; known: {', '.join(SIGNALS)}"
         )
     stop = Stop(signal=full, grace_period=fields.seconds("grace_period", 30))
+    shutdown = fields.seconds("shutdown_time", 1)
+    if stop.grace_period < shutdown:
+        raise InvalidInput(
+            fields.path("grace_period"),
+            stop.grace_period,
+            f"must not be below shutdown_time {shutdown}: the engine would kill it before it has ended",
+        )
     fields.finish()
     return stop
 
@@ -410,6 +421,7 @@ def _load_balancers(
             sorted((str(key), value) for key, value in item.items() if key != "process")
         )
         result.append(LoadBalancerRef(str(process), options))
+        _refuse_twice(result, path)
     for name in names:
         if not any(ref.process == name for ref in result):
             raise InvalidInput(
@@ -418,6 +430,23 @@ def _load_balancers(
                 f"needs an entry for process {name}: only processes behind a load balancer can be replaced",
             )
     return tuple(result)
+
+
+def _refuse_twice(refs: list[LoadBalancerRef], path: str) -> None:
+    """Refuse that two entries claim one backend: a load balancer tells the targets of a backend not apart."""
+    new = refs[-1]
+    for index, other in enumerate(refs[:-1]):
+        if _place(other) == _place(new):
+            raise InvalidInput(
+                f"{path}.backend",
+                dict(new.options).get("backend"),
+                f"is claimed by {other.process} in load_balancers[{index}] too, and by {new.process} here",
+            )
+
+
+def _place(ref: LoadBalancerRef) -> tuple[object, ...]:
+    options = dict(ref.options)
+    return tuple(options.get(key) or "" for key in ("name", "socket", "backend"))
 
 
 def _strategy(fields: Fields) -> Strategy:

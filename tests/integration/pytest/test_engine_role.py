@@ -17,17 +17,18 @@ import sys
 import tarfile
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import docker
 import pytest
 
 from tools import clean
+from tools.made import Made
 
 ROOT = Path(__file__).resolve().parents[3]
-THEIRS = {"immutable.cutover": "no prefix"}
-MINE = {"immutable.cutover.app": "engine-test"}
+THEIRS = {"immutable.cutover.app": "blog", "immutable.cutover.network": "1"}
+MINE = {"immutable.cutover.app": "shop", "immutable.cutover.network": "1"}
 
 
 @dataclass(frozen=True)
@@ -198,36 +199,49 @@ def objects(client: docker.DockerClient) -> Objects:
 def test_clean_takes_ours_and_nothing_else_then_stops_the_engine(
     own: OwnEngine, started: Play, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    state, kept = tmp_path / "state", tmp_path / "kept"
-    for folder in (state / "apps", kept):
+    state, kept = tmp_path / "var/lib/immutable-cutover/apps/shop", tmp_path / "kept"
+    for folder in (state, kept):
         folder.mkdir(parents=True)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{own.socket}")
-    monkeypatch.setattr(clean, "STATE", (state,))
+    monkeypatch.setattr(clean, "SYSTEM", tmp_path)
     monkeypatch.setattr(clean, "PID_FILE", own.pid_file)
+    pid = clean.our_engine(own.pid_file)
+    assert pid is not None
     with closing(docker.DockerClient(base_url=f"unix://{own.socket}")) as client:
         untouched = objects(client).networks
-        label = "LABEL immutable.cutover.recipe-hash=1"
-        client.api.import_image_from_data(empty_layer(), repository="theirs", tag="1")
-        client.api.import_image_from_data(
-            empty_layer(), repository="mine", tag="1", changes=[label]
-        )
+        label = "LABEL immutable.cutover.name=shop/web"
+        for name in ("theirs", "mine", "shared"):
+            changes = [label, f"LABEL number={name}"]
+            client.api.import_image_from_data(
+                empty_layer(), repository=name, tag="1", changes=changes
+            )
         for name, labels, subnet in (
             ("theirs", THEIRS, "10.213.77.0/28"),
-            ("mine", MINE, "10.213.77.16/28"),
+            ("shop-net", MINE, "10.213.77.16/28"),
         ):
             # A subnet of its own: the two engines choose from the same pool.
             pool = docker.types.IPAMConfig(pool_configs=[docker.types.IPAMPool(subnet=subnet)])
             client.networks.create(name, driver="bridge", internal=True, ipam=pool, labels=labels)
-            client.volumes.create(name, labels=labels)
-            client.containers.create("theirs:1", "x", name=name, labels=labels, network_mode="none")
-        client.containers.create("mine:1", "x", name="inherits", network_mode="none")
+        for name, image, labels in (
+            ("theirs", "theirs:1", THEIRS),
+            ("their-shop", "theirs:1", MINE),  # a real app that has a name of the demo
+            ("their-use", "shared:1", {}),
+            ("mine", "mine:1", MINE),
+        ):
+            client.containers.create(image, "x", name=name, labels=labels, network_mode="none")
+        baked = {str(client.images.get(f"{name}:1").id) for name in ("mine", "shared")}
+        made = Made(frozenset({"shop"}), images=frozenset(baked), engine=pid)
 
-        assert clean.clean_host() == []
+        assert clean.clean_host(replace(made, engine=pid + 1)) == []
+        assert clean.our_engine(own.pid_file) == pid, "an engine that this checkout did not start"
+        assert clean.clean_host(made) == []
 
     assert clean.our_engine(own.pid_file) is None
+    assert not own.pid_file.parent.exists()
     assert not state.exists()
     assert kept.exists()
     assert play(own.variables).code == 0
     with closing(docker.DockerClient(base_url=f"unix://{own.socket}")) as client:
-        one = frozenset({"theirs"})
-        assert objects(client) == Objects(one, untouched | one, one, frozenset({"theirs:1"}))
+        theirs = frozenset({"theirs", "their-shop", "their-use"})
+        networks, images = untouched | {"theirs"}, frozenset({"theirs:1", "shared:1"})
+        assert objects(client) == Objects(theirs, networks, frozenset(), images)

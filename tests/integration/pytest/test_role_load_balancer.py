@@ -29,6 +29,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     LoadBalancer,
 )
 from tests.integration.pytest.haproxy_rig import eventually, free_port
+from tools.made import note_run
 
 docker = pytest.importorskip("docker")
 CLOCK = SystemClock()
@@ -88,6 +89,7 @@ class Site:
     def __init__(self, directory: Path, image: str) -> None:
         self.client = docker.from_env()
         self.name = f"cutover-test-{secrets.token_hex(4)}"
+        note_run(self.name)
         self.dir = directory
         self.image = image
         self.port = free_port()
@@ -268,6 +270,22 @@ def test_the_role_makes_keeps_and_removes_a_load_balancer(site: Site) -> None:
         ({"load_balancer_backends": []}, "load_balancer_image and load_balancer_backends"),
         ({"load_balancer_backends": [{"name": "a b", "bind": "127.0.0.1:1"}]}, "must be given"),
         ({"load_balancer_backends": [{"name": "a", "bind": "somewhere"}]}, "bind[0]"),
+        pytest.param(
+            {"load_balancer_backends": [{"name": "a", "bind": f"127.0.0.{n}:1"} for n in (1, 2)]},
+            "each backend with a name of its own",
+            id="B10",
+        ),
+        pytest.param(
+            {
+                "load_balancer_backends": [
+                    {"name": "web", "bind": "127.0.0.1:8080"},
+                    {"name": "other", "bind": "127.0.0.1:80"},
+                    {"name": "api", "bind": "127.0.0.1:8080"},
+                ]
+            },
+            "load_balancer_backends: 127.0.0.1:8080 claimed by web and api",
+            id="B11",
+        ),
         (
             {
                 "load_balancer_backends": [

@@ -27,6 +27,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.base imp
     Resources,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker import DockerEngine
+from tools.made import note_run
 
 BUSYBOX = Path("/bin/busybox")
 APPLETS = ("sh", "httpd", "sleep", "cat", "id", "stat", "ls", "grep", "echo", "touch", "ip")
@@ -51,7 +52,9 @@ def api() -> APIClient:
 @pytest.fixture(scope="session")
 def run_id() -> str:
     """What every name made in this session contains."""
-    return "it" + uuid.uuid4().hex[:8]
+    name = "it" + uuid.uuid4().hex[:8]
+    note_run(name)  # what a session that is killed leaves over, `make clean` takes away
+    return name
 
 
 @pytest.fixture(scope="session")
@@ -121,9 +124,9 @@ def engine(api: APIClient, run_id: str) -> Iterator[DockerEngine]:
 
 
 @pytest.fixture
-def secrets_dir(tmp_path: Path) -> Iterator[Path]:
+def secrets_dir(run_id: str) -> Iterator[Path]:
     """Where the driver keeps its copies. Not below a folder others may not enter: the engine must reach it."""
-    path = Path("/var/lib") / f"immutable-cutover-test-{uuid.uuid4().hex[:8]}"
+    path = Path("/var/lib") / f"immutable-cutover-test-{run_id}"
     yield path
     shutil.rmtree(path, ignore_errors=True)
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.errors import NotFound
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import secrets
@@ -24,8 +25,15 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker i
     NETWORK_LABEL,
     DockerEngine,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_look import (
+    LABEL as LOOK,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.docker_look import (
+    LEFT_OVER,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
 from ansible_collections.immutable.cutover.plugins.module_utils._wait import Verdict, wait_until
+from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
 
 SLEEP = ("/bin/sleep", "600")
 CANARY = "c4n4ry-v4lue-of-a-secret"
@@ -584,3 +592,35 @@ def test_b54_an_old_engine_is_refused(tmp_path: Path) -> None:
         with pytest.raises(EngineError, match=r"docker >= 20\.10 needed, found API 1\.40"):
             DockerEngine(f"unix://{path}").version()
         server.join()
+
+
+def test_b33_programs_are_looked_up_as_the_engine_would_start_them(
+    engine: DockerEngine, api: Any, make_image: Any
+) -> None:
+    plain = make_image("look", f"USER {UID}", "WORKDIR /bin", "ENV PATH=/www:/bin")
+    programs = ["sh", "/bin/httpd", "./sleep", "nosuch", "/bin/nosuch", "tag", "/www", "../bin/ls"]
+    before = {row["Id"] for row in api.containers(all=True)}
+    assert engine.missing_programs(plain, programs, "") == ("nosuch", "/bin/nosuch", "tag", "/www")
+    assert engine.missing_programs(plain, ["sh"], "/www:/usr/bin") == ("sh",)
+    entered = make_image("entered", f"USER {UID}", 'ENTRYPOINT ["/bin/sh"]')
+    assert engine.missing_programs(entered, ["anything"], "") == ()
+    left = {row["Id"] for row in api.containers(all=True, filters={"label": [LOOK]})}
+    assert left <= before, "nothing made for the look is left"
+
+
+def test_b33_what_a_killed_look_left_is_removed(
+    engine: DockerEngine, api: Any, image: str, run_id: str
+) -> None:
+    body = {
+        "Image": image,
+        "Cmd": ["x"],
+        "Labels": {LOOK: "1"},
+        "HostConfig": {"NetworkMode": "none"},
+    }
+    left = api.create_container_from_config(body, f"{run_id}-left-look")["Id"]
+    DockerEngine().missing_programs(image, ["sh"], "")
+    assert api.inspect_container(left), "it may still be in use"
+    later = FakeClock(time.time() + LEFT_OVER + 5)
+    DockerEngine(clock=later).missing_programs(image, ["sh"], "")
+    with pytest.raises(NotFound):
+        api.inspect_container(left)

@@ -135,7 +135,8 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
 ) -> None:
     source = tmp_path / "secret"
     source.write_text("s3cr3t-canary")
-    dies = ["/bin/sh", "-c", "for n in $(seq 30); do echo line $n; done; exit 7"]
+    says = "s=$(cat /run/secrets/X); for n in $(seq 30); do echo line $n with $s; done; exit 7"
+    dies = ["/bin/sh", "-c", says]
     bad = item("bad", command=dies, secrets=[{"name": "X", "source": str(source)}])
     failed = call([item("good"), bad])
     assert failed["failed"] and failed["changed"] is True
@@ -145,7 +146,7 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
     assert "its process ended" in failed["msg"], failed["msg"]
     # None: the engine has started it anew by then, and its first exit code is forgotten.
     assert error["exit_code"] in (7, None)
-    assert error["log"][-1] == "line 30" and len(error["log"]) == 20
+    assert error["log"][-1] == "line 30 with ********" and len(error["log"]) == 20
     # It may be gone before the first probe.
     assert error.get("probe_history") or "not ready: its process ended" in failed["msg"]
     labels = {"immutable.cutover.app": run_id}
@@ -254,40 +255,44 @@ def test_cr_10_two_processes_with_one_name_end_with_one_replica(
     assert {row["id"] for answer in answers for row in answer["replicas"]} == {found.id}
 
 
-BAD: list[tuple[dict[str, Any], str]] = [
-    ({"name": "web;disable"}, "replicas[0].name: must match"),
-    ({"name": "../x"}, "replicas[0].name: must match"),
-    ({"name": "a" * 64}, "longer than 63"),
-    ({"name": "we\u200bb"}, "U+200B at position 2"),
-    ({"port": 0}, "port must be an integer 1-65535"),
-    ({"port": 65536}, "port must be an integer 1-65535"),
-    ({"port": "80a"}, "port"),
-    ({"image": "shop/web:1.0"}, "image must be pinned"),
-    ({"image": "shop/web@sha256:" + "a" * 63}, "bad digest"),
-    ({"image": "shop/web@md5:" + "a" * 32}, "bad digest"),
-    ({"image": "sha256:" + "0" * 64}, "not on host and no registry set"),
-    ({"image": "shop/web@sha256:" + "0" * 64}, "not on host and no registry set"),
-    ({"network": "nosuchnetwork"}, "network not found on this host; have"),
-    ({"env": {"A=B": "x"}}, "env name must match"),
-    ({"env": {"DB_PASSWORD": "hunter2"}}, "looks like a secret"),
-    ({"env": {"PORT": "1"}}, "is set from replicas[0].port"),
-    ({"labels": {"immutable.cutover.app": "x"}}, "label prefix is reserved"),
-    ({"labels": {"a": "b\nc"}}, "control characters"),
-    ({"resources": {"memory": "1m"}}, "memory below 6 MB"),
-    ({"resources": {"cpus": 900}}, "cpus above the host's"),
-    ({"readiness": {"path": "readyz"}}, "probe path must start with /"),
-    ({"readiness": {"path": "http://169.254.169.254/"}}, "probe path must start with /"),
-    ({"readiness": {"expect": "status =="}}, "not a JMESPath expression"),
-    ({"readiness": {"timeout": 0}}, "must be a duration in whole seconds, 1-86400"),
-    ({"readiness": {"successes": 0}}, "must be an integer 1-100"),
-    ({"stop": {"signal": "SIGFOO"}}, "SIGFOO"),
-    ({"stop": {"grace_period": -5}}, "must be a duration in whole seconds"),
-    ({"secrets": [{"name": "X", "source": "/no/such/file"}]}, "must be a file on this host"),
-    ({"drain_timout": 5}, "drain_timout"),
+BAD: list[tuple[str, dict[str, Any], str]] = [
+    ("B07-injection", {"name": "web;disable"}, "replicas[0].name: must match"),
+    ("B07-traversal", {"name": "../x"}, "replicas[0].name: must match"),
+    ("B08", {"name": "a" * 64}, "longer than 63"),
+    ("B09", {"name": "we\u200bb"}, "U+200B at position 2"),
+    ("B12-zero", {"port": 0}, "port must be an integer 1-65535"),
+    ("B12-high", {"port": 65536}, "port must be an integer 1-65535"),
+    ("B12-text", {"port": "80a"}, "port"),
+    ("B13", {"image": "shop/web:1.0"}, "image must be pinned"),
+    ("B14-63", {"image": "shop/web@sha256:" + "a" * 63}, "bad digest"),
+    ("B14-md5", {"image": "shop/web@md5:" + "a" * 32}, "bad digest"),
+    ("B15-id", {"image": "sha256:" + "0" * 64}, "not on host and no registry set"),
+    ("B15-reference", {"image": "shop/web@sha256:" + "0" * 64}, "not on host and no registry set"),
+    ("B39", {"network": "nosuchnetwork"}, "network not found on this host; have"),
+    ("B35", {"env": {"A=B": "x"}}, "env name must match"),
+    ("B37", {"env": {"DB_PASSWORD": "hunter2"}}, "looks like a secret"),
+    ("B35-port", {"env": {"PORT": "1"}}, "is set from replicas[0].port"),
+    ("B38", {"labels": {"immutable.cutover.app": "x"}}, "label prefix is reserved"),
+    ("B38-newline", {"labels": {"a": "b\nc"}}, "control characters"),
+    ("B30", {"resources": {"memory": "1m"}}, "memory below 6 MB"),
+    ("B31", {"resources": {"cpus": 900}}, "cpus above the host's"),
+    ("B24", {"readiness": {"path": "readyz"}}, "probe path must start with /"),
+    ("B26", {"readiness": {"path": "http://169.254.169.254/"}}, "probe path must start with /"),
+    ("B24-expect", {"readiness": {"expect": "status =="}}, "not a JMESPath expression"),
+    ("B21-zero", {"readiness": {"timeout": 0}}, "must be a duration in whole seconds, 1-86400"),
+    ("B21-successes", {"readiness": {"successes": 0}}, "must be an integer 1-100"),
+    ("B29", {"stop": {"signal": "SIGFOO"}}, "SIGFOO"),
+    ("B21-negative", {"stop": {"grace_period": -5}}, "must be a duration in whole seconds"),
+    (
+        "secret",
+        {"secrets": [{"name": "X", "source": "/no/such/file"}]},
+        "must be a file on this host",
+    ),
+    ("B05", {"drain_timout": 5}, "drain_timout"),
 ]
 
 
-@pytest.mark.parametrize(("change", "says"), BAD, ids=[says[:40] for _change, says in BAD])
+@pytest.mark.parametrize(("change", "says"), [pytest.param(*row[1:], id=row[0]) for row in BAD])
 def test_bad_input_is_one_line_and_changes_nothing(
     call: Call, item: Any, engine: Any, run_id: str, change: dict[str, Any], says: str
 ) -> None:
@@ -326,7 +331,7 @@ def test_bad_surroundings_are_named(
     assert says in failed["msg"], failed["msg"]
 
 
-def test_the_same_name_twice_is_refused(call: Call, item: Any) -> None:
+def test_b10_the_same_name_twice_is_refused(call: Call, item: Any) -> None:
     assert "every replica must be given once" in call([item("twice"), item("twice")])["msg"]
 
 

@@ -36,7 +36,7 @@ from ansible_collections.immutable.cutover.tests.unit.support.shop import (
     OTHER_IMAGE_ID,
 )
 
-THIRD, ROOTED, FOREIGN, LABELLED = (f"sha256:{digit * 64}" for digit in "3456")
+THIRD, ROOTED, FOREIGN, LABELLED, NAMED, WORKER = (f"sha256:{digit * 64}" for digit in "345678")
 ABSENT = "sha256:" + "9" * 64
 
 
@@ -49,6 +49,8 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         image(ROOTED, user="0:0"),
         image(FOREIGN, architecture="s390x"),
         image(LABELLED, labels={"immutable.cutover.entrypoints": "{"}),
+        image(NAMED, user="nosuch"),
+        image(WORKER, labels={"immutable.cutover.entrypoints": '{"worker": ["work"]}'}),
     ]
     made = Host(tmp_path, monkeypatch, *images)
     yield made
@@ -82,6 +84,24 @@ REFUSALS: list[tuple[str, Ask, str, str]] = [
         lambda host: (host.spec("1", web={"resources": {"cpus": 900}}), ""),
         "processes.web.resources.cpus: must not be above the host's",
         "found 900",
+    ),
+    (
+        "B32",
+        lambda host: (host.spec("1", NAMED), ""),
+        "image: its user 'nosuch' must be numeric, whether its /etc/passwd has it or not",
+        "config.user",
+    ),
+    (
+        "B33-unnamed",
+        lambda host: (host.spec("1", WORKER), ""),
+        "processes.web.command: is required: the image names commands only for worker",
+        "found nothing",
+    ),
+    (
+        "B02",
+        lambda host: ({}, ""),
+        "spec: is empty; it needs at least app, image, processes and load_balancers",
+        "found mapping",
     ),
     (
         "B39",
@@ -145,6 +165,30 @@ def test_refused_before_anything_changes(
     assert host.traces() == before
 
 
+def test_b33_a_command_that_is_not_in_the_image_is_refused_by_the_plan(host: Host) -> None:
+    host.engine.programs = {"serve"}
+    before = host.traces()
+    with pytest.raises(InvalidInput) as caught:
+        host.plan(host.spec("1", web={"command": ["sevre", "--fast"]}))
+    said = f"processes.web.command: command not found in image {IMAGE_ID}, or not executable there"
+    assert caught.value.message == f"{said}, found string 'sevre'"
+    assert host.traces() == before
+
+
+def test_b33_the_image_is_looked_into_only_for_a_new_release_with_a_command(host: Host) -> None:
+    spec = host.spec("1", web={"command": ["serve"]})
+    host.plan(host.spec("1"))
+    assert host.engine.looks == 0
+    host.plan(spec)
+    assert host.engine.looks == 1
+    host.apply(spec)
+    host.plan(spec)
+    host.plan({**spec, "version": "1.1"})
+    assert host.engine.looks == 1
+    host.plan(host.spec("2", OTHER_IMAGE_ID, web={"command": ["serve"]}))
+    assert host.engine.looks == 2
+
+
 def test_a_secret_that_is_not_on_the_host_is_refused_before_anything_changes(host: Host) -> None:
     secret = {"DB": {"source": str(host.state_dir / "nosuch"), "sha256": "0" * 64}}
     before = host.traces()
@@ -202,6 +246,87 @@ def test_deploy_plan_again_and_apply_again(host: Host) -> None:
     assert host.plan(spec)["needed"] is False
     again = host.apply(spec)
     assert (again["status"], again["changed"], again["actions"]) == ("done", False, [])
+
+
+def without_addresses(processes: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    rows = {name: [dict(row) for row in rows] for name, rows in processes.items()}
+    for row in (row for group in rows.values() for row in group):
+        del row["address"]
+    return rows
+
+
+# (id, what runs before, what happens to it, what is wanted)
+CHANGES: list[tuple[str, list[Ask], str, Ask]] = [
+    ("deploy", [], "", lambda host: (host.spec("1", web={"replicas": 2}), "")),
+    (
+        "replace",
+        [lambda host: (host.spec("1", web={"replicas": 2}), "")],
+        "",
+        lambda host: (host.spec("2", OTHER_IMAGE_ID, web={"replicas": 2}), ""),
+    ),
+    (
+        "more",
+        [lambda host: (host.spec("1"), "")],
+        "",
+        lambda host: (host.spec("1", web={"replicas": 3}), ""),
+    ),
+    (
+        "fewer",
+        [lambda host: (host.spec("1", web={"replicas": 3}), "")],
+        "",
+        lambda host: (host.spec("1"), ""),
+    ),
+    (
+        "other version of the same release",
+        [lambda host: (host.spec("1"), "")],
+        "",
+        lambda host: (host.spec("1.1", web={"replicas": 2}), ""),
+    ),
+    (
+        "back",
+        [lambda host: (host.spec("1"), ""), lambda host: (host.spec("2", OTHER_IMAGE_ID), "")],
+        "",
+        lambda host: (host.spec("2", OTHER_IMAGE_ID, web={"replicas": 2}), "previous"),
+    ),
+    (
+        "dead",
+        [lambda host: (host.spec("1"), "")],
+        "crash",
+        lambda host: (host.spec("1"), ""),
+    ),
+    (
+        "gone",
+        [lambda host: (host.spec("1"), "")],
+        "remove",
+        lambda host: (host.spec("2", OTHER_IMAGE_ID), ""),
+    ),
+    ("nothing", [lambda host: (host.spec("1"), "")], "", lambda host: (host.spec("1"), "")),
+]
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "wanted"), [pytest.param(*row[1:], id=row[0]) for row in CHANGES]
+)
+def test_check_mode_shows_what_the_real_run_shows_after(
+    host: Host, before: list[Ask], event: str, wanted: Ask
+) -> None:
+    for ask in before:
+        assert host.apply(*ask(host))["status"] == "done"
+    for container in host.engine.containers({}) if event else ():
+        host.engine.crash(container.name)
+        if event == "remove":
+            host.engine.remove(container.id)
+    planned = host.plan(*wanted(host))
+    done = host.apply(*wanted(host))
+    assert done["status"] == "done"
+    assert planned["before"] == done["before"]
+    assert without_addresses(planned["after"]) == without_addresses(done["after"])
+    for row in planned["after"]["web"]:
+        known = [old for old in planned["before"].get("web", []) if old["name"] == row["name"]]
+        stayed = known and event == ""
+        assert row["address"] == (known[0]["address"] if stayed else ""), (
+            "an address that nobody can know is not made up"
+        )
 
 
 def test_the_lease_is_given_back_when_done_and_when_failed(host: Host) -> None:

@@ -112,6 +112,15 @@ REFUSED: list[tuple[str, dict[str, t.Any], str, object, str]] = [
     ("B51-zero", APP, "config.user", "0", "final user is root"),
     ("B51-zero-group", APP, "config.user", "0:10", "final user is root"),
     ("B51-none", APP, "config.user", None, "final user would be root"),
+    (
+        "B46",
+        APP,
+        "files",
+        [{"src": "https://example.org/x", "dest": "/x"}],
+        "files[0].src: nothing is fetched by URL",
+    ),
+    ("B46-add", APP, "add", ["https://example.org/x"], "add: unknown option"),
+    ("B47", APP, "args", {"PASSWORD": "x"}, "args: unknown option"),
     ("B48-up", APP, "files", [{"src": "../x", "dest": "/x"}], "relative path inside the context"),
     ("B48-absolute", APP, "files", [{"src": "/etc", "dest": "/x"}], "inside the context"),
     ("dest", APP, "files", [{"src": "x", "dest": "x"}], "files[0].dest: must be an absolute path"),
@@ -174,6 +183,11 @@ def test_accepted_versions(tmp_path: pathlib.Path, version: str) -> None:
     assert load(tmp_path, changed(APP, "version", version)).version == version
 
 
+BOMB = "a0: &a0 [x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 12)
+)
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -186,6 +200,13 @@ def test_accepted_versions(tmp_path: pathlib.Path, version: str) -> None:
         pytest.param("bake:\t1\n\tkind: x\n", "bake.yml:1:6 found character", id="B04-tab"),
         pytest.param("a: !!python/object:os.system x\n", "could not determine", id="B04-object"),
         pytest.param("a: \x00\n", "is not YAML", id="B04-nul"),
+        pytest.param("a: {b: 1, b: 2}\n", "bake.yml:1:11 duplicate key 'b'", id="B04-flow"),
+        pytest.param("a:\n  - b: 1\n    b: 2\n", ":3:5 duplicate key 'b'", id="B04-in-list"),
+        pytest.param("entrypoints:\n  web: [a]\n  web: [b]\n", ":3:3 duplicate key", id="B10"),
+        pytest.param("bake: 1\n---\nbake: 1\n", "bake.yml:2:1 but found another", id="B04-two"),
+        pytest.param("a: &a\n  b: *a\n", "bake.yml:1:4 an alias leads to", id="B04-loop"),
+        pytest.param(BOMB, "more than 100000 values, aliases written out", id="B04-bomb"),
+        pytest.param("[" * 3000, "is nested too deeply", id="B04-deep-nesting"),
     ],
 )
 def test_broken_files(tmp_path: pathlib.Path, text: str | None, says: str) -> None:

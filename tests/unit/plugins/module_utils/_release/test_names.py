@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.names i
 )
 
 NAMES = st.from_regex(NAME_PATTERN, fullmatch=True)
+PARTS = st.from_regex("[a-b][a-b_.-]{0,5}", fullmatch=True)
+"""Short names of few letters: two of them often make one and the same text."""
 RELEASES = st.from_regex("[0-9a-f]{8}", fullmatch=True)
 SLOTS = st.integers(1, 100)
 
@@ -48,6 +52,61 @@ def test_bad_env_names(name: object) -> None:
         check_env_name(name, "env")
 
 
+def allowed(app: str, process: str) -> bool:
+    try:
+        check_name_pair(app, process)
+    except InvalidInput:
+        return False
+    return True
+
+
+PAIRS = st.tuples(PARTS, PARTS).filter(lambda pair: allowed(*pair))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("shop", "web-x"), ("shop-web", "x")),
+        (("shop", "a-b-c"), ("shop-a", "b-c")),
+        (("shop-a", "b-c"), ("shop-a-b", "c")),
+        (("shop", "web-x"), ("shop", "web_x")),
+        (("shop-", "x"), ("shop", "x")),
+        (("shop-web__x", "y"), ("shop", "web-x-y")),
+    ],
+)
+def test_two_processes_never_have_one_name(first: tuple[str, str], second: tuple[str, str]) -> None:
+    assert allowed(*first) and allowed(*second)
+    name = replica_name(*first, "01234567", 1)
+    assert name != replica_name(*second, "01234567", 1)
+    assert is_replica_name(name, *first)
+    assert not is_replica_name(name, *second)
+
+
+@given(PAIRS, PAIRS, RELEASES, SLOTS)
+def test_a_name_belongs_to_one_app_and_process(
+    first: tuple[str, str], second: tuple[str, str], release: str, slot: int
+) -> None:
+    name = replica_name(*first, release, slot)
+    assert is_replica_name(name, *second) is (first == second)
+    assert (name == replica_name(*second, release, slot)) is (first == second)
+
+
+def test_no_two_of_all_short_names_are_one() -> None:
+    """Everything that letters, dashes and underscores can be up to four characters, and so every way to collide."""
+    parts = ["a" + "".join(rest) for size in range(4) for rest in product("a-_", repeat=size)]
+    pairs = [pair for pair in product(parts, parts) if allowed(*pair)]
+    found: dict[str, tuple[str, str]] = {}
+    for pair in pairs:
+        name = replica_name(*pair, "01234567", 1)
+        assert found.setdefault(name, pair) == pair
+    assert len(pairs) > 900
+
+
+def test_a_name_stays_readable() -> None:
+    assert replica_name("shop", "web", "3f2a9c1b", 2) == "shop-web-3f2a9c1b-2"
+    assert replica_name("shop", "web-x", "3f2a9c1b", 2) == "shop-web__x-3f2a9c1b-2"
+
+
 @given(NAMES, NAMES, RELEASES, SLOTS)
 def test_a_replica_name_is_recognised_and_split(
     app: str, process: str, release: str, slot: int
@@ -63,7 +122,8 @@ def test_a_pair_that_is_allowed_makes_names_that_fit(app: str, process: str) -> 
     try:
         check_name_pair(app, process)
     except InvalidInput as error:
-        assert len(longest) > MAX_NAME
+        unclear = any(pair in process for pair in ("__", "-_", "_-"))
+        assert unclear or len(longest) > MAX_NAME
         assert error.path == f"processes.{process}"
     else:
         assert check_name(longest, "replica") == longest

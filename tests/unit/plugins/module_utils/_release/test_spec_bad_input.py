@@ -39,8 +39,11 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B07-network", "network", "a b", "network", NAME, "'a b'"),
     ("B08", "app", "a" * 64, "app", "must not be longer than 63 characters", "'aaaa"),
     ("B08-together", "app", "a" * 60, "processes.web", "together must not be longer than 49", "'web'"),
+    ("B08-together-dash", "processes", {"we-b" * 11: {"port": 1}}, f"processes.{'we-b' * 11}", "(each - of the process counts twice)", "'we-b"),
+    ("B07-unclear", "processes", {"web-_x": {"port": 1}}, "processes.web-_x", "must not have a _ next to another _ or to a -", "'web-_x'"),
     ("B09-zero-width", "app", "shop\u200b", "app", "non-ASCII character U+200B at position 4", r"'shop\u200b'"),
     ("B09-look-alike", "app", "sh\u043ep", "app", "non-ASCII character U+043E at position 2", "'sh\u043ep'"),
+    ("B11-backend", "load_balancers", [{"socket": "/s", "backend": "b"}] * 2, "load_balancers[1].backend", "is claimed by web in load_balancers[0] too", "'b'"),
     ("B12-zero", f"{WEB}/port", 0, "processes.web.port", "must be an integer 1-65535", "found 0"),
     ("B12-high", f"{WEB}/port", 65536, "processes.web.port", "must be an integer 1-65535", "found 65536"),
     ("B12-text", f"{WEB}/port", "80a", "processes.web.port", "must be an integer 1-65535", "string '80a'"),
@@ -63,25 +66,35 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B21-fraction", f"{WEB}/readiness", {"interval": 0.5}, "processes.web.readiness.interval", DURATION, "found 0.5"),
     ("B21-settle", "strategy", {"min_ready_seconds": -1}, "strategy.min_ready_seconds", "0-86400", "found -1"),
     ("B22", f"{WEB}/drain", {"timeout": 10, "longest_request": 30}, "processes.web.drain.timeout", "longest_request 30", "found 10"),
+    ("B23", f"{WEB}/stop", {"grace_period": 10, "shutdown_time": 20}, "processes.web.stop.grace_period", "must not be below shutdown_time 20", "found 10"),
+    ("B23-default", f"{WEB}/stop", {"shutdown_time": 31}, "processes.web.stop.grace_period", "must not be below shutdown_time 31", "found 30"),
+    ("B21-shutdown", f"{WEB}/stop", {"shutdown_time": "20s"}, "processes.web.stop.shutdown_time", DURATION, "string '20s'"),
     ("B24", f"{WEB}/readiness", {"path": "readyz"}, "processes.web.readiness.path", "must start with /", "'readyz'"),
     ("B24-newline", f"{WEB}/readiness", {"path": "/a\r\nX: y"}, "processes.web.readiness.path", "no spaces", r"'/a\r\nX: y'"),
     ("B24-warm-up", f"{WEB}/warm_up", {"requests": ["/", "x"]}, "processes.web.warm_up.requests[1]", "must start with /", "'x'"),
     ("B25", f"{WEB}/readiness", {"scheme": "gopher"}, "processes.web.readiness.scheme", "is an unknown option", "'scheme'"),
     ("B26", f"{WEB}/readiness", {"host": "169.254.169.254"}, "processes.web.readiness.host", "is an unknown option", "'host'"),
+    ("B27", f"{WEB}/quiesce", {"signal": "SIGTSTP", "exec": ["x"]}, "processes.web.quiesce", "is an unknown option; known: command, drain,", "'quiesce'"),
+    ("B28", f"{WEB}/in_flight", {"redis": {}}, "processes.web.in_flight", "is an unknown option; known: command, drain,", "'in_flight'"),
+    ("B28-worker", "processes", {"web": {"port": 1}, "worker": {"port": 2}}, "load_balancers", "needs an entry for process worker: only processes behind a load balancer", "list"),
     ("B29", f"{WEB}/stop", {"signal": "SIGFOO"}, "processes.web.stop.signal", "unknown signal; known: SIGTERM, SIGINT", "'SIGFOO'"),
     ("B29-kill", f"{WEB}/stop", {"signal": "SIGKILL"}, "processes.web.stop.signal", "unknown signal; known: SIGTERM", "'SIGKILL'"),
     ("B30", f"{WEB}/resources", {"memory": "1m"}, "processes.web.resources.memory", "memory below 6 MB", "'1m'"),
     ("B31-zero", f"{WEB}/resources", {"cpus": 0}, "processes.web.resources.cpus", "must be a number 0.01-1024", "found 0"),
     ("B31-nan", f"{WEB}/resources", {"cpus": float("nan")}, "processes.web.resources.cpus", "must be a number", "found nan"),
     ("B31-pids", f"{WEB}/resources", {"pids": 1}, "processes.web.resources.pids", "must be an integer 8-1000000", "found 1"),
+    ("B34", f"{WEB}/volumes", ["/etc:/etc"], "processes.web.volumes", "is an unknown option; known: command, drain,", "'volumes'"),
+    ("B34-app", "volumes", ["data:/data"], "volumes", "is an unknown option; known: app, env, image,", "'volumes'"),
     ("B35-equals", "env", {"A=B": "x"}, "env.A=B", "env name must match [A-Za-z_][A-Za-z0-9_]*", "'A=B'"),
     ("B35-space", "env", {"A B": "x"}, "env.A B", "env name must match", "'A B'"),
     ("B35-nul", "env", {"A\0": "x"}, r"env.A\x00", "env name must match", r"'A\x00'"),
     ("B35-number", "env", {1: "x"}, "env", "must have strings as keys", "found 1"),
-    ("B35-nul-value", "env", {"A": "x\0y"}, "env.A", "must not contain a NUL character", r"'x\x00y'"),
+    ("B36-nul", "env", {"A": "x\0y"}, "env.A", "must not contain a NUL character", r"'x\x00y'"),
     ("B35-port", "env", {"PORT": 80}, "env.PORT", "is set by the collection; use processes.NAME.port", "found 80"),
     ("B35-list", "env", {"A": ["x"]}, "env.A", "must be a string, a number or a boolean", "found list"),
     ("B35-secret", "secrets", {"A-B": {}}, "secrets.A-B", "env name must match", "'A-B'"),
+    ("B38", f"{WEB}/labels", {"immutable.cutover.app": "x"}, "processes.web.labels", "is an unknown option", "'labels'"),
+    ("B40-capability", f"{WEB}/cap_add", ["SYS_ADMIN"], "processes.web.cap_add", "is an unknown option", "'cap_add'"),
     ("B40", f"{WEB}/privileged", True, "processes.web.privileged", "is an unknown option", "'privileged'"),
     ("B65-number", f"{WEB}/replicas", "3", "processes.web.replicas", "must be an integer 1-100", "string '3'"),
     ("B65-word", f"{WEB}/replicas", "no", "processes.web.replicas", "must be an integer 1-100", "string 'no'"),
@@ -105,6 +118,13 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
 
 WHOLE: list[tuple[str, object, str, str, str]] = [
     ("B01", None, "spec", "top level must be a mapping", "found nothing"),
+    (
+        "B02",
+        {},
+        "spec",
+        "is empty; it needs at least app, image, processes and load_balancers",
+        "mapping",
+    ),
     ("B03", [mapping()], "spec", "top level must be a mapping", "found list"),
     ("B06", without_option("app"), "app", "must be a name matching", "found nothing"),
     ("B06-empty", mapping(app=""), "app", "must be a name matching", "string ''"),
@@ -189,6 +209,28 @@ def test_a_secret_is_never_shown(spec: dict[str, Any]) -> None:
     assert "hunter2" not in error.message
     assert "hunter2" not in str(error.details)
     assert error.message.startswith(("env.", "secrets.DB"))
+
+
+def test_b36_a_newline_in_a_value_of_env_is_no_mistake() -> None:
+    """There is no env file here: the value goes to the engine as it is."""
+    assert parse_spec(with_option("env", {"A": "x\ny"})).env == (("A", "x\ny"),)
+
+
+def test_b10_two_processes_behind_two_backends_are_none() -> None:
+    spec = with_option("processes", {"web": {"port": 1}, "api": {"port": 1}})
+    backends = [("web", "/s", "a"), ("api", "/s", "b"), ("web", "/t", "a")]
+    keys = ("process", "socket", "backend")
+    spec["load_balancers"] = [dict(zip(keys, row, strict=True)) for row in backends]
+    assert len(parse_spec(spec).load_balancers) == 3
+
+
+def test_b11_one_backend_is_not_shared_by_two_processes() -> None:
+    spec = with_option("processes", {"web": {"port": 1}, "api": {"port": 1}})
+    spec["load_balancers"] = [{"process": name, "backend": "b"} for name in ("web", "api")]
+    said = refusal(spec).message
+    assert (
+        "load_balancers[1].backend: is claimed by web in load_balancers[0] too, and by api" in said
+    )
 
 
 def test_a_file_name_of_a_secret_is_no_secret() -> None:
