@@ -165,11 +165,12 @@ def test_refused_before_anything_changes(
     assert host.traces() == before
 
 
-def test_b33_a_command_that_is_not_in_the_image_is_refused_by_the_plan(host: Host) -> None:
+@pytest.mark.parametrize("call", ["plan", "apply"])
+def test_b33_a_command_that_is_not_in_the_image_is_refused(host: Host, call: str) -> None:
     host.engine.programs = {"serve"}
     before = host.traces()
     with pytest.raises(InvalidInput) as caught:
-        host.plan(host.spec("1", web={"command": ["sevre", "--fast"]}))
+        getattr(host, call)(host.spec("1", web={"command": ["sevre", "--fast"]}))
     said = f"processes.web.command: command not found in image {IMAGE_ID}, or not executable there"
     assert caught.value.message == f"{said}, found string 'sevre'"
     assert host.traces() == before
@@ -182,11 +183,13 @@ def test_b33_the_image_is_looked_into_only_for_a_new_release_with_a_command(host
     host.plan(spec)
     assert host.engine.looks == 1
     host.apply(spec)
+    assert host.engine.looks == 2
+    host.apply(spec)
     host.plan(spec)
     host.plan({**spec, "version": "1.1"})
-    assert host.engine.looks == 1
-    host.plan(host.spec("2", OTHER_IMAGE_ID, web={"command": ["serve"]}))
     assert host.engine.looks == 2
+    host.plan(host.spec("2", OTHER_IMAGE_ID, web={"command": ["serve"]}))
+    assert host.engine.looks == 3
 
 
 def test_a_secret_that_is_not_on_the_host_is_refused_before_anything_changes(host: Host) -> None:
