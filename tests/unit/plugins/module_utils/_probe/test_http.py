@@ -130,14 +130,14 @@ def test_ro_05_one_byte_a_second_does_not_stretch_the_deadline(serve: Any, head:
         for letter in b"HTTP/1.1 200 OK and so on":
             writer.write(bytes([letter]))
             await writer.drain()
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.4)
 
     begin = time.monotonic()
     result = probe(serve(drip).port, timeout=0.5).check("127.0.0.1")
     took = time.monotonic() - begin
     assert (result.ok, result.status) == (False, None), result
     assert "no complete answer within 0.5 s" in result.detail
-    assert 0.4 < took < 1.0, took
+    assert 0.4 < took < 5, "the whole answer takes 10 s"
 
 
 def test_a_closed_port_is_refused_at_once() -> None:
