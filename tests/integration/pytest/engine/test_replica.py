@@ -124,11 +124,11 @@ def test_present_and_absent_checked_done_and_repeated(
         assert again["changed"] is False, again
 
 
-def test_replicas_start_side_by_side(call: Call, item: Any, engine: Any, run_id: str) -> None:
+def test_replicas_start_side_by_side(call: Call, item: Any, engine: Any) -> None:
     slow = ["/bin/sh", "-c", "sleep 2; exec httpd -f -p $PORT -h /www"]
     done = call([item(f"side{number}", command=slow) for number in range(4)])
     assert len(done["replicas"]) == 4
-    found = engine.containers({"immutable.cutover.app": run_id})
+    found = [engine.inspect(row["id"]) for row in done["replicas"]]
     # One after the other, each would start when the one before has booted, 2 s after its own start.
     starts = sorted(datetime.fromisoformat(item.started_at) for item in found)
     pauses = [(after - before).total_seconds() for before, after in pairwise(starts)]
