@@ -23,6 +23,8 @@ from typing import Any
 import docker
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import plan_release
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import front, lock
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
@@ -180,8 +182,8 @@ class Site:
         """Return the file with the signature of an image on this host."""
         return Path(host_signature_path(str(self.state), record.image_id))
 
-    def variables(self, record: BakeRecord, **more: Any) -> dict[str, Any]:
-        """Return the variables of a release that must verify its image."""
+    def spec(self, record: BakeRecord, **more: Any) -> dict[str, Any]:
+        """Return the spec of a release that must verify its image."""
         balancer = {
             "driver": "haproxy",
             "socket": str(self.haproxy.socket),
@@ -197,17 +199,27 @@ class Site:
             "stop": {"grace_period": 3},
         }
         return {
-            "release_app": RUN,
-            "release_image": record.reference,
-            "release_version": record.version,
-            "release_network": f"{RUN}-net",
-            "release_state_dir": str(self.state),
-            "release_processes": {"web": web},
-            "release_load_balancers": [balancer],
-            "release_verify": "required",
-            "release_verify_keys": [str(self.key("ours").with_suffix(".pub"))],
+            "app": RUN,
+            "image": record.reference,
+            "version": record.version,
+            "network": f"{RUN}-net",
+            "processes": {"web": web},
+            "load_balancers": [balancer],
+            "verify": "required",
+            "verify_keys": [self.key("ours").with_suffix(".pub").read_text()],
             **more,
         }
+
+    def plan(self, record: BakeRecord) -> dict[str, Any]:
+        """Plan as the module does."""
+        params = {"spec": self.spec(record), "to": "", "state_dir": str(self.state), "engine": {}}
+        return plan_release(params)
+
+    def variables(self, record: BakeRecord, **more: Any) -> dict[str, Any]:
+        """Return the variables of that release for the playbook; its key is a file on the controller."""
+        keys = [str(self.key("ours").with_suffix(".pub"))]
+        spec = self.spec(record, **{"verify_keys": keys, "state_dir": str(self.state), **more})
+        return {f"release_{key}": value for key, value in spec.items()}
 
     def start(self, variables: dict[str, Any]) -> subprocess.Popen[str]:
         """Start the playbook."""
@@ -319,10 +331,19 @@ def test_se_19_refused_before_anything_changes(
     assert site.client.images.get(record.image_id).id == record.image_id
     prepare(site, record)
     before = site.traces()
+    with pytest.raises(CutoverError) as caught:
+        site.plan(record)
+    assert says in caught.value.message
+    assert record.reference in caught.value.message
+    assert site.traces() == before
+
+
+def test_se_19_the_playbook_refuses_an_unsigned_image_before_anything_changes(site: Site) -> None:
+    record = site.bake("0.9.0")
+    before = site.traces()
     code, text = site.replace(site.variables(record))
     assert code != 0, text
-    assert f"verify: image {record.reference}" in text or "signature of" in text, text
-    assert says in " ".join(text.split()), text
+    assert f"verify: image {record.reference} is not signed" in " ".join(text.split()), text
     assert site.traces() == before
 
 
@@ -359,12 +380,12 @@ def test_se_19_a_revoked_key_is_refused_and_what_runs_goes_on(site: Site) -> Non
     assert site.replace(site.variables(record))[0] == 0
     before = site.traces()
     other = str(site.key("other").with_suffix(".pub"))
-    code, text = site.replace(site.variables(record, release_verify_keys=[other]))
+    code, text = site.replace(site.variables(record, verify_keys=[other]))
     assert code != 0
     assert "is not signed by a key of verify_keys" in " ".join(text.split()), text
     assert site.traces() == before
     assert site.haproxy.get("/")[1] == "2.0.0"
     site.attest(record, "other")
-    code, text = site.replace(site.variables(record, release_verify_keys=[other]))
+    code, text = site.replace(site.variables(record, verify_keys=[other]))
     assert code == 0, text
     assert "changed=0" in text
