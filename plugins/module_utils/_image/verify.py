@@ -72,9 +72,13 @@ def read_host_signature(state_dir: str, image_id: str) -> bytes:
 
 def write_host_signature(state_dir: str, image_id: str, envelope: bytes) -> None:
     """Leave the signature of an image where a release looks for it."""
-    for folder in (state_dir, images_dir(state_dir)):
-        os.makedirs(folder, mode=0o700, exist_ok=True)
-    write_atomic(host_signature_path(state_dir, image_id), envelope, 0o600)
+    path = host_signature_path(state_dir, image_id)
+    try:
+        for folder in (state_dir, images_dir(state_dir)):
+            os.makedirs(folder, mode=0o700, exist_ok=True)
+        write_atomic(path, envelope, 0o600)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def verify_image(reference: str, image_id: str, keys: t.Sequence[str], state_dir: str) -> None:

@@ -177,6 +177,12 @@ def test_a_link_in_the_place_of_a_signature_is_refused(tmp_path: pathlib.Path) -
         site.verify()
 
 
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "state").write_text("a file")
+    with pytest.raises(CutoverError, match="state/images/1{64}.dsse: cannot be written: "):
+        subject.write_host_signature(str(tmp_path / "state"), ID, b"{}")
+
+
 def test_a_key_id_of_an_attacker_keeps_the_message_one_line(tmp_path: pathlib.Path) -> None:
     site = Site(tmp_path)
     envelope = subject.unsigned_envelope(a_record(), SBOM, PROOF)
