@@ -206,5 +206,6 @@ def test_the_lock_of_an_image_is_kept_beside_it(world: World) -> None:
     assert record is not None
     kept = Output(str(world.root / "output"))
     assert kept.lock_of(record) == lock.read_lock(world.recipe.replace(".yml", ".lock"))
+    shutil.rmtree(world.root / "output/locks")
     with pytest.raises(StateError, match="the lock of base/tiny@sha256:.* is not kept"):
         kept.lock_of(world.base)
