@@ -20,6 +20,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     InvalidInput,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import (
+    ImageContents,
     baked_contents,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import scan_files
@@ -27,6 +28,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.finding i
     Baked,
     Finding,
     ImageUnderCheck,
+    Scans,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.foreign import (
     ForeignImage,
@@ -119,8 +121,9 @@ def check_images(params: Params, clock: Clock | None = None) -> dict[str, t.Any]
     today = datetime.datetime.fromtimestamp((clock or SystemClock()).now(), datetime.UTC).date()
     recipes = [load_recipe(path) for path in _paths(params)]
     output = Output(params["output"])
+    scans: Scans = {}
     work: list[t.Callable[[], list[Checked]]] = [
-        *[lambda recipe=recipe: [check_baked(recipe, output, today)] for recipe in recipes],
+        *[lambda recipe=recipe: [check_baked(recipe, output, today, scans)] for recipe in recipes],
         *[
             lambda item=item, number=number: check_foreign(item, number, params["engine"], today)
             for number, item in enumerate(params["images"])
@@ -128,9 +131,26 @@ def check_images(params: Params, clock: Clock | None = None) -> dict[str, t.Any]
     ]
     if not work:
         raise InvalidInput("recipes", [], "must name at least one recipe, or images a foreign one")
-    groups = for_each(work, lambda one: one(), params["concurrency"])
-    checked = [result for group in groups for result in group]
-    return _answer(checked, params["fail_on"])
+    groups = for_each(work, _attempt, params["concurrency"])
+    checked = [result for group in groups for result in group.checked]
+    errors = [group.error for group in groups if group.error is not None]
+    return _answer(checked, errors, params["fail_on"])
+
+
+@dataclass(frozen=True)
+class _Attempt:
+    """What looking at one recipe or one foreign source gave: images, or why there are none."""
+
+    checked: tuple[Checked, ...] = ()
+    error: CutoverError | None = None
+
+
+def _attempt(work: t.Callable[[], list[Checked]]) -> _Attempt:
+    # An image that cannot be opened must not hide what is wrong with the others.
+    try:
+        return _Attempt(tuple(work()))
+    except CutoverError as error:
+        return _Attempt(error=error)
 
 
 def _paths(params: Params) -> list[str]:
@@ -140,19 +160,23 @@ def _paths(params: Params) -> list[str]:
     return paths
 
 
-def _answer(checked: t.Sequence[Checked], fail_on: t.Collection[str]) -> dict[str, t.Any]:
+def _answer(
+    checked: t.Sequence[Checked], errors: t.Sequence[CutoverError], fail_on: t.Collection[str]
+) -> dict[str, t.Any]:
     images = [result.to_mapping(fail_on) for result in checked]
-    lines = [
+    lines = [error.message for error in errors]
+    lines += [
         failure_line(result.name, finding)
         for result in checked
         for finding in result.failures(fail_on)
     ]
     if lines:
-        raise CutoverError("\n".join(lines), images=images)
+        details = [{"message": error.message, **error.details} for error in errors]
+        raise CutoverError("\n".join(lines), images=images, errors=details)
     return {"changed": False, "images": images}
 
 
-def check_baked(recipe: Recipe, output: Output, today: datetime.date) -> Checked:
+def check_baked(recipe: Recipe, output: Output, today: datetime.date, scans: Scans) -> Checked:
     """Check the image of a recipe against its lock, its base and its policy."""
     record = output.find(recipe.name, recipe.version)
     if record is None or not output.layout.complete(record):
@@ -162,7 +186,7 @@ def check_baked(recipe: Recipe, output: Output, today: datetime.date) -> Checked
     with contextlib.ExitStack() as stack:
         image = stack.enter_context(baked_contents(output.layout, record))
         below = chain[0] if chain else None
-        base = stack.enter_context(baked_contents(output.layout, below)) if below else None
+        base = _base(image, record, below, output, stack) if below else None
         check = ImageUnderCheck(
             image=image,
             policy=recipe.policy,
@@ -176,8 +200,26 @@ def check_baked(recipe: Recipe, output: Output, today: datetime.date) -> Checked
                 base_record=below,
                 base_locks=tuple(_kept_locks(output, chain)),
             ),
+            scans=scans,
         )
         return Checked(recipe.path, record.tag, record.image_id, tuple(judge(check)))
+
+
+def _base(
+    image: ImageContents,
+    record: BakeRecord,
+    below: BakeRecord,
+    output: Output,
+    stack: contextlib.ExitStack,
+) -> ImageContents:
+    """Look into the base; its layers are open already if they are the first ones of the image."""
+    count = len(below.layers)
+    if [layer.digest for layer in record.layers[:count]] == [
+        layer.digest for layer in below.layers
+    ]:
+        config = output.layout.read_json(below.image_id)
+        return ImageContents(below.tag, config, image.layers[:count])
+    return stack.enter_context(baked_contents(output.layout, below))
 
 
 def _chain(output: Output, record: BakeRecord) -> tuple[list[BakeRecord], list[str]]:

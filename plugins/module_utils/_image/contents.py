@@ -69,7 +69,10 @@ class ImageContents:
         self._root = _Branch()
         for layer in self.layers:
             _apply(self._root, layer)
-        self.nodes = dict(_walk(self._root))
+        every = dict(_walk(self._root))
+        self.nodes = {path: node for path, node in every.items() if node is not None}
+        # Folders that no layer mentions, only what is in them.
+        self._implied = every.keys() - self.nodes.keys()
         self._real_folders: dict[str, str | None] = {}
 
     @property
@@ -124,10 +127,11 @@ class ImageContents:
                 # As the kernel does it: the root's parent is the root.
                 done[-1:] = []
                 continue
-            node = self.nodes.get("/".join([*done, part]))
-            if node is None:
+            path = "/".join([*done, part])
+            node = self.nodes.get(path)
+            if node is None and path not in self._implied:
                 return None
-            if node.link:
+            if node is not None and node.link:
                 links += 1
                 if links > MAX_LINKS:
                     return None
@@ -213,7 +217,8 @@ class ImageContents:
         for deb in self.installed_debs():
             for line in deb.conffiles.splitlines():
                 path, _space, rest = line.strip().partition(" ")
-                found[self._canonical(path)] = rest.split(" ")[0]
+                if rest:
+                    found[self._canonical(path)] = rest.split(" ")[0]
         return found
 
     def _canonical(self, path: str) -> str:
@@ -262,13 +267,13 @@ def _descend(root: _Branch, path: str) -> _Branch | None:
     return branch
 
 
-def _walk(root: _Branch) -> t.Iterator[tuple[str, Node]]:
+def _walk(root: _Branch) -> t.Iterator[tuple[str, Node | None]]:
     pending = [("", root)]
     while pending:
         prefix, branch = pending.pop()
         for name, child in branch.children.items():
             path = f"{prefix}{name}"
-            if child.node is not None:
+            if child.node is not None or child.children:
                 yield path, child.node
             if child.children:
                 pending.append((path + "/", child))

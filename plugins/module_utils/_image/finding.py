@@ -8,7 +8,7 @@ import datetime
 import functools
 import hashlib
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import ImageContents
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
@@ -21,6 +21,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
 from ansible_collections.immutable.cutover.plugins.module_utils._image.tar_layer import Node
 
 FOREIGN = "foreign"
+# What was found in a layer, by its digest and by what the distribution says is its own: apps share their base's layers.
+Scans = dict[tuple[str, int], "tuple[Found, ...]"]
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class ImageUnderCheck:
     today: datetime.date
     tags: tuple[str, ...] = ()
     baked: Baked | None = None
+    scans: Scans = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -143,12 +146,20 @@ class ImageUnderCheck:
         """Return every path the package database owns."""
         return self.image.deb_paths()
 
+    @functools.cached_property
+    def _untouched(self) -> dict[tuple[int, str], bool]:
+        return {}
+
     def untouched(self, node: Node) -> bool:
-        """Tell whether a file is what its Debian package brought."""
-        known = self.distribution.get(node.path)
-        if known is None:
-            return False
+        """Tell whether a file is what its Debian package brought; several rules ask about each."""
+        key = (node.layer, node.path)
+        if key not in self._untouched:
+            known = self.distribution.get(node.path)
+            self._untouched[key] = known is not None and known == self._md5(node)
+        return self._untouched[key]
+
+    def _md5(self, node: Node) -> str:
         digest = hashlib.md5(usedforsecurity=False)
         for chunk in self.image.layers[node.layer].chunks(node):
             digest.update(chunk)
-        return digest.hexdigest() == known
+        return digest.hexdigest()

@@ -64,27 +64,32 @@ def _app_state(check: ImageUnderCheck) -> t.Iterator[Found]:
     for layer in check.image.layers[check.own_from :]:
         for path in sorted({*layer.nodes, *layer.whiteouts}):
             if _PACKAGE_STATE.match(path) and not _CACHE.match(path):
-                yield Found(
-                    f"/{path} is the state of a package manager, changed by the app", f"/{path}"
-                )
-    site = SITE.strip("/") + "/"
+                what = f"/{path} is the state of a package manager, changed by the app"
+                yield Found(what, f"/{path}")
     for dist in check.image.installed_python():
         node = check.image.nodes[f"{dist.folder}/METADATA"]
-        if node.layer < check.own_from:
-            continue
-        installer = check.image.read(f"{dist.folder}/INSTALLER", _SMALL) or b"nobody"
-        name = installer.decode("utf-8", "replace").strip()[:40]
-        if not dist.folder.startswith(site):
-            if not _is_vendored(check, dist.folder):
-                yield Found(f"/{dist.folder} is not in the wheels layer", f"/{dist.folder}")
-        elif name != "immutable.cutover" and "/" not in dist.folder[len(site) :]:
-            yield Found(
-                f"/{dist.folder} was installed by {name}, not by the bake", f"/{dist.folder}"
-            )
+        what = _not_by_the_bake(check, dist.folder) if node.layer >= check.own_from else ""
+        if what:
+            yield Found(f"/{dist.folder} {what}", f"/{dist.folder}")
     own_history = check.image.history[len(check.base.history) if check.base else 0 :]
     for command in own_history:
         if match := _TOOL.search(command):
             yield Found(f"a history step ran a package manager: {match.group()}")
+
+
+def _not_by_the_bake(check: ImageUnderCheck, folder: str) -> str:
+    """Return what is wrong with a Python distribution of the app; empty if the bake unpacked its wheel."""
+    site = SITE.strip("/") + "/"
+    if not folder.startswith(site):
+        return "" if _is_vendored(check, folder) else "is not in the wheels layer"
+    if "/" in folder[len(site) :]:
+        # Within another distribution, which brought it.
+        return ""
+    installer = (check.image.read(f"{folder}/INSTALLER", _SMALL) or b"nobody").decode(
+        "utf-8", "replace"
+    )
+    name = installer.strip()[:40]
+    return "" if name == "immutable.cutover" else f"was installed by {name}, not by the bake"
 
 
 def _is_vendored(check: ImageUnderCheck, folder: str) -> bool:

@@ -89,15 +89,24 @@ def _privilege(node: Node) -> str:
 
 def no_secrets(check: ImageUnderCheck) -> t.Iterator[Found]:
     """P6: no secret in any layer; what a later layer removes is still sent with the image."""
-    for node in check.every_file():
-        if not node.size:
-            continue
-        # What the distribution brought unchanged is public: there only real keys and tokens count.
-        chunks = check.image.layers[node.layer].chunks(node)
-        hits = list(scan(chunks, node.path, assignments=not check.untouched(node)))
-        digest = check.image.sha256(node) if hits else ""
-        for hit in hits:
-            yield Found(f"{check.where(node)} line {hit.line}: {hit.kind}", f"/{node.path}", digest)
+    package_files = hash(frozenset(check.distribution.items()))
+    for layer in check.image.layers:
+        key = (layer.digest, package_files)
+        if key not in check.scans:
+            files = [node for node in layer.nodes.values() if node.size]
+            check.scans[key] = tuple(found for node in files for found in _secrets(check, node))
+        for found in check.scans[key]:
+            hidden = check.where(layer.nodes[found.path.strip("/")])
+            yield Found(f"{hidden} {found.what}", found.path, found.sha256)
+
+
+def _secrets(check: ImageUnderCheck, node: Node) -> t.Iterator[Found]:
+    # What the distribution brought unchanged is public: there only real keys and tokens count.
+    chunks = check.image.layers[node.layer].chunks(node)
+    hits = list(scan(chunks, node.path, assignments=not check.untouched(node)))
+    digest = check.image.sha256(node) if hits else ""
+    for hit in hits:
+        yield Found(f"line {hit.line}: {hit.kind}", f"/{node.path}", digest)
 
 
 def no_credentials(check: ImageUnderCheck) -> t.Iterator[Found]:
@@ -161,15 +170,11 @@ def _bundles(check: ImageUnderCheck) -> t.Iterator[Found]:
     for node in check.image.files_below("usr/share/ca-certificates"):
         if node.is_file and node.path in check.deb_paths:
             known |= _fingerprints(check.image.data(node, _SMALL))
-    for path in _BUNDLES if known else ():
-        node = check.image.find(path)
-        if node is None or not node.is_file:
-            continue
-        extra = len(_fingerprints(check.image.data(node)) - known)
+    bundles = {check.image.real_path(path) for path in _BUNDLES} if known else set()
+    for path in sorted(bundle for bundle in bundles if bundle):
+        extra = len(_fingerprints(check.image.read(path) or b"") - known)
         if extra:
-            what = f"/{node.path} trusts {extra} certificates that no package brought"
-            yield Found(what, f"/{node.path}", check.image.sha256(node))
-            return
+            yield Found(f"/{path} trusts {extra} certificates that no package brought", f"/{path}")
 
 
 def _fingerprints(data: bytes) -> set[str]:
