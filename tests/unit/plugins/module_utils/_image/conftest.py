@@ -175,6 +175,7 @@ def add_wheel(root: pathlib.Path) -> str:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo("pkg.py"), "x = 1\n")
         archive.writestr(zipfile.ZipInfo("pkg-1.0.dist-info/WHEEL"), "Wheel-Version: 1.0\n")
+        archive.writestr(zipfile.ZipInfo("pkg-1.0.dist-info/METADATA"), "Name: pkg\nVersion: 1.0\n")
     digest = sha256_file(str(path))
     path.rename(folder / digest)
     return digest
