@@ -20,7 +20,8 @@ description:
   - 'V(P4): the user is a number and not root. For a recipe of the kind C(base) without a user that is only a note.'
   - 'V(P5): no setuid or setgid file and no file capability; an app has those of its base, a base those of Debian''s
     essential packages.'
-  - 'V(P6): no secret in a file of any layer, known by its form or by its entropy in an assignment (factor III Config).'
+  - 'V(P6): no secret in a file of any layer, known by its form or by its entropy in an assignment. A file that a Debian
+    package brought unchanged is public and not searched (factor III Config).'
   - 'V(P7): no C(.env) file, no file for credentials, no variable whose name has C(PASSWORD), C(TOKEN), C(SECRET) or
     C(KEY) with a value, except the path of a file in a variable that ends in C(_FILE) (factor III Config).'
   - 'V(P8): no package manager ran in an app (factor V Build, release, run).'

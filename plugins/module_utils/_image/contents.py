@@ -179,7 +179,7 @@ class ImageContents:
             for node in self.files_below("var/lib/dpkg/status.d")
             if node.is_file and not node.path.endswith(".md5sums")
         ]
-        found = [_deb(paragraph) for text in texts for paragraph in paragraphs(text)]
+        found = [_deb(paragraph) for text in texts if text for paragraph in paragraphs(text)]
         return sorted((deb for deb in found if deb), key=lambda deb: (deb.name, deb.arch))
 
     def installed_python(self) -> list[InstalledPython]:

@@ -55,21 +55,21 @@ _KNOWN: tuple[tuple[bytes, str, re.Pattern[bytes]], ...] = tuple(
         (b"AGE-SECRET-KEY-1", "an age key", rb"AGE-SECRET-KEY-1[0-9A-Z]{50}"),
     )
 )
-_WORD = rb"(?:passw(?:or)?d|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credentials?)"
+# The names of things that are secret; matched where one of their stems was found, which is much faster than a search.
+_STEMS = (
+    *(b"passw", b"secret", b"token", b"credential", b"apikey", b"api_key", b"api-key"),
+    *(b"accesskey", b"access_key", b"access-key", b"privatekey", b"private_key", b"private-key"),
+)
+_NAME_REST = rb"[\w-]{0,30}(?:\.[\w-]{1,20}){0,2}"
 _VALUE = rb"[A-Za-z0-9+/_=.~!@#$%^&*-]"
 _QUOTED = re.compile(
-    _WORD + rb"[\w.-]{0,20}[\"']?\s{0,4}(?::=|=>|=|:)\s{0,4}[\"'](" + _VALUE + rb"{16,200})[\"']",
-    re.IGNORECASE,
+    _NAME_REST + rb"[\"']?\s{0,4}(?::=|=>|=|:)\s{0,4}[\"'](" + _VALUE + rb"{16,200})[\"']"
 )
 _PLAIN = re.compile(
-    rb"^[ \t]*(?:export[ \t]+)?[\w.-]{0,40}?"
-    + _WORD
-    + rb"[\w.-]{0,20}[ \t]*[=:][ \t]*("
-    + _VALUE
-    + rb"{16,200})[ \t]*\r?$",
-    re.IGNORECASE | re.MULTILINE,
+    _NAME_REST + rb"[ \t]*[=:][ \t]*(" + _VALUE + rb"{16,200})[ \t]*\r?$", re.MULTILINE
 )
-_URL = re.compile(rb"[a-z][a-z0-9+.-]{1,20}://[^/\s:@\"'<>{}$%]{0,80}:([^/\s:@\"'<>{}$%]{6,200})@")
+_LINE_START = re.compile(rb"[ \t]*(?:export[ \t]+)?[\w.-]{0,60}\Z")
+_URL = re.compile(rb"://[^/\s:@\"'<>{}$%]{0,80}:([^/\s:@\"'<>{}$%]{6,200})@")
 _PLACEHOLDER = re.compile(
     rb"example|changeme|change_me|placeholder|dummy|sample|xxxx|\*{4}|your[_-]|password|passwd|secret|token"
     rb"|1234567|abcdef|\.\.\.",
@@ -82,8 +82,8 @@ _SETTINGS = re.compile(
 _MIN_ENTROPY = 3.5
 
 
-def scan(chunks: t.Iterable[bytes], path: str, assignments: bool) -> t.Iterator[Hit]:
-    """Yield what looks like a secret in a file; assignments asks for entropy too, in texts."""
+def scan(chunks: t.Iterable[bytes], path: str) -> t.Iterator[Hit]:
+    """Yield what looks like a secret in a file: known forms anywhere, assignments by entropy in texts."""
     lines = 0
     tail = b""
     text: bool | None = None
@@ -91,7 +91,7 @@ def scan(chunks: t.Iterable[bytes], path: str, assignments: bool) -> t.Iterator[
     for piece in chunks:
         data = tail + piece
         text = b"\0" not in data[:_TEXT_PROBE] if text is None else text
-        for kind, position in _hits(data, path, assignments and text):
+        for kind, position in _hits(data, path, text):
             hit = Hit(kind, lines + data.count(b"\n", 0, position) + 1)
             if (hit.kind, hit.line) not in seen:
                 seen.add((hit.kind, hit.line))
@@ -100,31 +100,44 @@ def scan(chunks: t.Iterable[bytes], path: str, assignments: bool) -> t.Iterator[
         lines += data.count(b"\n", 0, len(data) - len(tail))
 
 
-def _hits(data: bytes, path: str, assignments: bool) -> t.Iterator[tuple[str, int]]:
+def _hits(data: bytes, path: str, text: bool) -> t.Iterator[tuple[str, int]]:
     yield from _known(data)
-    if not assignments:
+    if not text:
         return
-    for match in _QUOTED.finditer(data):
-        if looks_random(match.group(1)):
-            yield "a secret in an assignment", match.start()
-    if _SETTINGS.search(path):
-        for match in _PLAIN.finditer(data):
-            if looks_random(match.group(1)):
-                yield "a secret in an assignment", match.start(1)
-    for match in _URL.finditer(data):
-        if _is_password(match.group(1)):
-            yield "a password in a URL", match.start(1)
+    settings = bool(_SETTINGS.search(path))
+    lower = data.lower()
+    for stem in _STEMS:
+        for position in _positions(lower, stem):
+            if _is_assignment(data, position, settings):
+                yield "a secret in an assignment", position
+    for position in _positions(data, b"://"):
+        match = _URL.match(data, position)
+        if match and _is_password(match.group(1)):
+            yield "a password in a URL", position
+
+
+def _positions(data: bytes, wanted: bytes) -> t.Iterator[int]:
+    position = data.find(wanted)
+    while position >= 0:
+        yield position
+        position = data.find(wanted, position + 1)
+
+
+def _is_assignment(data: bytes, position: int, settings: bool) -> bool:
+    match = _QUOTED.match(data, position)
+    if match is None and settings:
+        before = data[max(data.rfind(b"\n", 0, position) + 1, position - 80) : position]
+        match = _PLAIN.match(data, position) if _LINE_START.match(before) else None
+    return match is not None and looks_random(match.group(1))
 
 
 def _known(data: bytes) -> t.Iterator[tuple[str, int]]:
     for start, kind, pattern in _KNOWN:
-        position = data.find(start)
-        while position >= 0:
+        for position in _positions(data, start):
             match = pattern.match(data, position)
             # What a vendor prints in its documentation says so itself.
             if match and b"EXAMPLE" not in match.group() and _starts_word(data, position):
                 yield kind, position
-            position = data.find(start, position + 1)
 
 
 def _starts_word(data: bytes, position: int) -> bool:
@@ -164,4 +177,5 @@ def known_secret(text: str) -> bool:
 def url_password(text: str) -> bool:
     """Tell whether a text contains a URL with a password in it."""
     data = text.encode("utf-8", "replace")
-    return any(_is_password(match.group(1)) for match in _URL.finditer(data))
+    matches = (_URL.match(data, position) for position in _positions(data, b"://"))
+    return any(match is not None and _is_password(match.group(1)) for match in matches)

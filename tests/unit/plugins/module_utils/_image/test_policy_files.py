@@ -81,15 +81,12 @@ def test_p6_a_secret_is_found_in_every_layer_and_never_shown(craft: Craft) -> No
     ]
 
 
-def test_p6_entropy_counts_where_the_distribution_did_not_write(craft: Craft) -> None:
-    text = b'token = "' + RANDOM + b'"\n'
+@pytest.mark.parametrize("text", [b'token = "' + RANDOM + b'"\n', AWS])
+def test_p6_what_the_distribution_brought_unchanged_is_public(craft: Craft, text: bytes) -> None:
     assert craft.failures(craft.foreign(packaged(craft, ("etc/x.conf", text))), "P6") == []
     changed = [*packaged(craft, ("etc/x.conf", b"token =\n")), craft.file("etc/x.conf", text)]
-    assert craft.failures(craft.foreign(changed), "P6") == [
-        "/etc/x.conf line 1: a secret in an assignment"
-    ]
-    known = packaged(craft, ("usr/share/x", AWS))
-    assert craft.failures(craft.foreign(known), "P6") == ["/usr/share/x line 1: an AWS access key"]
+    (found,) = craft.failures(craft.foreign(changed), "P6")
+    assert found.startswith("/etc/x.conf line 1: ")
 
 
 def test_p6_apps_share_the_scan_of_their_base(craft: Craft) -> None:
