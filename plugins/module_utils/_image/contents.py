@@ -4,8 +4,11 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import csv
 import hashlib
+import posixpath
 import re
 import typing as t
 from dataclasses import dataclass, field
@@ -193,6 +196,17 @@ class ImageContents:
                 found.append(InstalledPython(dist[0], dist[1], folder))
         return found
 
+    def recorded(self, dist: InstalledPython) -> dict[str, str]:
+        """Return every path a distribution's RECORD names, with its sha256 where it says one."""
+        data = self.read(f"{dist.folder}/RECORD") or b""
+        site = posixpath.dirname(dist.folder)
+        found: dict[str, str] = {}
+        for row in csv.reader(data.decode("utf-8", "replace").splitlines()):
+            if row:
+                path = posixpath.normpath(posixpath.join("/", site, row[0])).lstrip("/")
+                found[path] = _record_hash(row[1]) if len(row) > 1 else ""
+        return found
+
     def deb_paths(self) -> set[str]:
         """Return every path that belongs to an installed Debian package."""
         found = set()
@@ -302,6 +316,15 @@ def _deb(paragraph: t.Mapping[str, str]) -> InstalledDeb | None:
         paragraph.get("Architecture", ""),
         paragraph.get("Conffiles", ""),
     )
+
+
+def _record_hash(text: str) -> str:
+    name, _equals, value = text.partition("=")
+    try:
+        digest = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
+    except ValueError:
+        return ""
+    return digest.hex() if name == "sha256" else ""
 
 
 def metadata_fields(data: bytes) -> dict[str, list[str]]:

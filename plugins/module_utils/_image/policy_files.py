@@ -177,6 +177,16 @@ def _bundles(check: ImageUnderCheck) -> t.Iterator[Found]:
         extra = len(_fingerprints(check.image.read(path) or b"") - known)
         if extra:
             yield Found(f"/{path} trusts {extra} certificates that no package brought", f"/{path}")
+    yield from _certifi(check)
+
+
+def _certifi(check: ImageUnderCheck) -> t.Iterator[Found]:
+    """Look at the bundle Python programs ask, where a site's CA is put next."""
+    for dist in check.image.installed_python():
+        for path, digest in check.image.recorded(dist).items():
+            node = check.image.nodes.get(path) if path.endswith("certifi/cacert.pem") else None
+            if node is not None and digest not in ("", check.image.sha256(node)):
+                yield Found(f"/{path} trusts others than its wheel brought", f"/{path}")
 
 
 def _fingerprints(data: bytes) -> set[str]:

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import csv
-import posixpath
 import re
 import typing as t
 
@@ -116,16 +114,8 @@ def _brought_by_others(image: ImageContents, dists: t.Sequence[InstalledPython])
     found: set[str] = set()
     for dist in dists:
         own = f"{dist.folder}/"
-        found |= {path for path in recorded(image, dist) if not path.startswith(own)}
+        found |= {path for path in image.recorded(dist) if not path.startswith(own)}
     return found
-
-
-def recorded(image: ImageContents, dist: InstalledPython) -> set[str]:
-    """Return every path a distribution's RECORD names."""
-    data = image.read(f"{dist.folder}/RECORD") or b""
-    site = posixpath.dirname(dist.folder)
-    rows = csv.reader(data.decode("utf-8", "replace").splitlines())
-    return {posixpath.normpath(posixpath.join(site, row[0])).lstrip("/") for row in rows if row}
 
 
 def _compare_files(image: ImageContents, locks: t.Sequence[Lock]) -> t.Iterator[Found]:
@@ -148,12 +138,16 @@ def _unlocked_files(check: ImageUnderCheck, baked: Baked) -> t.Iterator[Found]:
     """An app's own layers hold its locked files and what its wheels record, and nothing else."""
     if check.kind != "app" or check.base is None or baked.lock is None:
         return
-    known = {item.path.strip("/") for item in baked.lock.files}
+    recorded: dict[str, str] = {}
     for dist in check.image.installed_python():
-        known |= recorded(check.image, dist)
+        recorded.update(check.image.recorded(dist))
+    # A file of the recipe may take the place of a wheel's, and was compared with its own lock already.
+    recorded.update({item.path.strip("/"): "" for item in baked.lock.files})
     for node in check.every_file(own=True):
-        if node.path not in known:
+        if node.path not in recorded:
             yield Found(f"{check.where(node)} comes from no lock", f"/{node.path}")
+        elif check.visible(node) and recorded[node.path] not in ("", check.image.sha256(node)):
+            yield Found(f"{check.where(node)} is not what its wheel recorded", f"/{node.path}")
     for layer in check.image.layers[check.own_from :]:
         for path in sorted(layer.nodes):
             if not layer.nodes[path].is_file and not layer.nodes[path].is_dir:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import typing as t
 
@@ -162,4 +163,20 @@ def test_p13_the_bundle_holds_only_what_packages_brought(craft: Craft) -> None:
     bad = [*known, craft.file(bundle, CERT % b"A" + CERT % b"B"), link]
     assert craft.failures(craft.foreign(bad), "P13") == [
         f"/{bundle} trusts 1 certificates that no package brought"
+    ]
+
+
+def test_p13_the_bundle_of_certifi_is_what_its_wheel_brought(craft: Craft) -> None:
+    def layer(bundle: bytes) -> list[Member]:
+        digest = base64.urlsafe_b64encode(hashlib.sha256(CERT % b"A").digest()).rstrip(b"=")
+        record = b"certifi/cacert.pem,sha256=" + digest + b",9\n"
+        return [
+            craft.file("s/certifi-1.dist-info/METADATA", b"Name: certifi\nVersion: 1\n"),
+            craft.file("s/certifi-1.dist-info/RECORD", record),
+            craft.file("s/certifi/cacert.pem", bundle),
+        ]
+
+    assert craft.failures(craft.foreign(layer(CERT % b"A")), "P13") == []
+    assert craft.failures(craft.foreign(layer(CERT % b"A" + CERT % b"B")), "P13") == [
+        "/s/certifi/cacert.pem trusts others than its wheel brought"
     ]

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import typing as t
@@ -114,6 +115,18 @@ def test_p3_a_distribution_within_another_is_locked_with_it(craft: Craft) -> Non
     assert "wheel six 1.0 is in the image but in no lock" in failures(
         craft, [*wheel(craft), file, vendored]
     )
+
+
+def test_p3_a_file_of_a_wheel_that_was_changed(craft: Craft) -> None:
+    file = craft.file("app/a.py", APP)
+    good, bad = (
+        base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        for data in (b"x = 1\n", b"x = 2\n")
+    )
+    assert failures(craft, [*wheel(craft, extra=f"pkg.py,sha256={good},6"), file]) == []
+    assert failures(craft, [*wheel(craft, extra=f"pkg.py,sha256={bad},6"), file]) == [
+        f"/{SITE}/pkg.py is not what its wheel recorded"
+    ]
 
 
 def test_p3_files_differ(craft: Craft) -> None:
