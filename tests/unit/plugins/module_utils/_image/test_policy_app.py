@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import typing as t
 
 import pytest
@@ -150,3 +151,17 @@ def test_p9_commands_and_environment(craft: Craft, config: dict[str, t.Any], fou
     seen = craft.failures(craft.foreign([craft.file("a")], **config), "P9")
     assert len(seen) == bool(found)
     assert all(one.startswith(found) for one in seen), seen
+
+
+def test_p9_the_distributions_own_configuration_is_not_judged(craft: Craft) -> None:
+    text = b"access_log /var/log/nginx/access.log;\n"
+    digest = hashlib.md5(text).hexdigest()
+    layer = [
+        craft.file("etc/nginx.conf", text),
+        craft.file("var/lib/dpkg/info/nginx.md5sums", f"{digest}  etc/nginx.conf\n".encode()),
+    ]
+    assert craft.failures(craft.base(layer), "P9") == []
+    changed = [*layer, craft.file("etc/nginx.conf", text + b"\n")]
+    assert craft.failures(craft.base(changed), "P9") == [
+        "/etc/nginx.conf logs to a file: /var/log/nginx/access.log"
+    ]
