@@ -97,6 +97,13 @@ class EngineImages:
         with _engine_errors(f"cannot tag {record.tag}"):
             self.client.tag(record.image_id, record.name, record.version)
 
+    def save(self, image: str) -> t.Iterator[bytes]:
+        """Yield the archive of an image by ID, tag or digest, whoever built it."""
+        if self.inspect(image) is None:
+            raise EngineError(f"{self.host} has no image {image}")
+        with _engine_errors(f"cannot read image {image}"):
+            yield from self.client.get_image(image)
+
     def _load(self, layout: Layout, record: BakeRecord, omit: t.Collection[str]) -> None:
         with _engine_errors(f"cannot load {record.tag}"):
             for answer in self.client.load_image(docker_archive(layout, record, omit)):

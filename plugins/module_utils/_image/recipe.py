@@ -18,6 +18,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
     sha256_bytes,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.modes import is_mode
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_policy import (
+    NO_POLICY,
+    Policy,
+    read_policy,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     is_repository,
     parse_reference,
@@ -44,6 +49,8 @@ _NUMBER = r"(?:0|[1-9][0-9]*)"
 _SEMVER = re.compile(rf"\A{_NUMBER}\.{_NUMBER}\.{_NUMBER}(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?\Z")
 _SIGNAL = r"SIG[A-Z]+[0-9+]*"
 _DEFAULT_MODE = "u=rwX,go=rX"
+# Where the files are and how the image is judged: neither changes what is baked, so neither makes a version another.
+_NOT_BAKED = frozenset({"context", "policy"})
 _DEFAULT_EXCLUDE = ("__pycache__", "*.pyc", ".git", ".DS_Store")
 
 
@@ -97,6 +104,7 @@ class Recipe:
     config: ImageConfig
     entrypoints: tuple[tuple[str, tuple[str, ...]], ...]
     content: t.Mapping[str, t.Any]
+    policy: Policy = NO_POLICY
 
     @property
     def tag(self) -> str:
@@ -122,7 +130,7 @@ def load_recipe(path: str) -> Recipe:
 
 def recipe_checksum(recipe: Recipe) -> str:
     """Return what the lock is bound to: the recipe's meaning, not its spelling or place."""
-    content = {key: value for key, value in recipe.content.items() if key != "context"}
+    content = {key: value for key, value in recipe.content.items() if key not in _NOT_BAKED}
     return "sha256:" + sha256_bytes(canonical_json(content))
 
 
@@ -157,6 +165,13 @@ def _read(path: str, reader: Reader, problems: Problems) -> Recipe:
         config=config,
         entrypoints=_read_entrypoints(reader, problems),
         content=reader.data,
+        policy=_read_policy(reader, problems),
+    )
+
+
+def _read_policy(reader: Reader, problems: Problems) -> Policy:
+    return (
+        read_policy(reader.raw("policy"), "policy", problems) if reader.has("policy") else NO_POLICY
     )
 
 
@@ -180,12 +195,19 @@ def _read_version(reader: Reader) -> str:
     version = reader.text("version", rule="must be a quoted SemVer like 1.4.2")
     if not version:
         return version
+    if problem := version_problem(version):
+        reader.bad("version", problem)
+    return version
+
+
+def version_problem(version: str) -> str:
+    """Return why this cannot be the version of an image, or an empty string."""
     words = set(re.split(r"[.-]", version.lower())) & ENVIRONMENT_WORDS
     if words:
-        reader.bad("version", f"unpinned version '{words.pop()}': must be a SemVer like 1.4.2")
-    elif not _SEMVER.match(version):
-        reader.bad("version", "must be a SemVer like 1.4.2, no range and no build metadata")
-    return version
+        return f"unpinned version '{min(words)}': must be a SemVer like 1.4.2"
+    if not _SEMVER.match(version):
+        return "must be a SemVer like 1.4.2, no range and no build metadata"
+    return ""
 
 
 def _read_origin(reader: Reader, kind: str, problems: Problems) -> tuple[str, str, tuple[str, ...]]:

@@ -1,18 +1,34 @@
 # Copyright (c) 2026, the immutable.cutover authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A small baked world: a base of two files, and an app recipe on it with one wheel in the store."""
+"""A small baked world: a base of two files and an app recipe on it; and images made by hand."""
 
 from __future__ import annotations
 
+import datetime
+import io
 import pathlib
+import tarfile
 import typing as t
 import zipfile
 from dataclasses import dataclass
 
 import pytest
+import yaml
 
-from ansible_collections.immutable.cutover.plugins.module_utils._image import bake, lock, output
-from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_file
+from ansible_collections.immutable.cutover.plugins.module_utils._image import (
+    bake,
+    contents,
+    finding,
+    lock,
+    output,
+    policy,
+    recipe_policy,
+    tar_layer,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
+    sha256_bytes,
+    sha256_file,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import scan_files
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
@@ -161,6 +177,7 @@ def add_wheel(root: pathlib.Path) -> str:
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr(zipfile.ZipInfo("pkg.py"), "x = 1\n")
         archive.writestr(zipfile.ZipInfo("pkg-1.0.dist-info/WHEEL"), "Wheel-Version: 1.0\n")
+        archive.writestr(zipfile.ZipInfo("pkg-1.0.dist-info/METADATA"), "Name: pkg\nVersion: 1.0\n")
     digest = sha256_file(str(path))
     path.rename(folder / digest)
     return digest
@@ -184,3 +201,146 @@ def world(tmp_path: pathlib.Path) -> World:
     (tmp_path / "shop/requirements.in").write_text("pkg\n")
     found.write_recipe()
     return found
+
+
+Member = tuple[tarfile.TarInfo, bytes]
+TODAY = datetime.date(2026, 6, 15)
+CRAFTED_BASE = "base/tiny@sha256:" + "1" * 64
+CRAFTED_RECIPE: dict[str, t.Any] = {
+    "bake": 1,
+    "kind": "app",
+    "name": "shop/web",
+    "version": "1.4.2",
+    "base": CRAFTED_BASE,
+    "config": {"user": "10001"},
+}
+
+
+def member(path: str, data: bytes = b"", mode: int = 0o644, **more: t.Any) -> Member:
+    """Return a tar entry and its content."""
+    info = tarfile.TarInfo(path)
+    info.size, info.mode = len(data), mode
+    for name, value in more.items():
+        setattr(info, name, value)
+    return info, data
+
+
+class Craft:
+    """Makes small images by hand, good ones and hostile ones."""
+
+    file = staticmethod(member)
+
+    def __init__(self, root: pathlib.Path) -> None:
+        self.root = root
+
+    @staticmethod
+    def folder(path: str) -> Member:
+        """Return a folder."""
+        return member(path, mode=0o755, type=tarfile.DIRTYPE)
+
+    @staticmethod
+    def link(path: str, target: str) -> Member:
+        """Return a symbolic link."""
+        return member(path, type=tarfile.SYMTYPE, linkname=target)
+
+    @staticmethod
+    def hard(path: str, target: str) -> Member:
+        """Return a hard link."""
+        return member(path, type=tarfile.LNKTYPE, linkname=target)
+
+    @staticmethod
+    def tar(*members: Member) -> bytes:
+        """Return a layer."""
+        stream = io.BytesIO()
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as archive:
+            for info, data in members:
+                archive.addfile(info, io.BytesIO(data))
+        return stream.getvalue()
+
+    def layer(self, data: bytes, number: int = 0) -> tar_layer.TarLayer:
+        """Open a layer."""
+        path = self.root / f"{sha256_bytes(data)[:16]}.tar"
+        path.write_bytes(data)
+        return tar_layer.TarLayer(tar_layer.whole(str(path)), number, f"layer {number + 1}")
+
+    def image(self, *layers: t.Sequence[Member], **config: t.Any) -> contents.ImageContents:
+        """Return an image of these layers; config is what a container starts with, and history."""
+        opened = [self.layer(self.tar(*members), n) for n, members in enumerate(layers)]
+        history = [{"created_by": command} for command in config.pop("history", [])]
+        described = {
+            "config": config,
+            "history": history,
+            "rootfs": {"diff_ids": [layer.digest for layer in opened], "type": "layers"},
+        }
+        return contents.ImageContents("shop/web:1.4.2", described, opened)
+
+    def foreign(self, *layers: t.Sequence[Member], **config: t.Any) -> finding.ImageUnderCheck:
+        """Return a foreign image to check."""
+        policy = recipe_policy.parse_policy(config.pop("policy", {}), "policy", "test")
+        tags = config.pop("tags", ("shop/web:1.4.2",))
+        return finding.ImageUnderCheck(self.image(*layers, **config), policy, TODAY, tags)
+
+    def app(
+        self,
+        base: t.Sequence[t.Sequence[Member]],
+        own: t.Sequence[t.Sequence[Member]],
+        recipe: t.Mapping[str, t.Any] | None = None,
+        locked: lock.Lock | None = None,
+        base_lock: lock.Lock | None = None,
+        base_history: t.Sequence[str] = (),
+        **config: t.Any,
+    ) -> finding.ImageUnderCheck:
+        """Return an app of ours on a base of ours, to be checked."""
+        path = self.root / "bake.yml"
+        path.write_text(yaml.safe_dump({**CRAFTED_RECIPE, **(recipe or {})}))
+        read = load_recipe(str(path))
+        below = self.image(*base, history=list(base_history))
+        config.setdefault("Labels", {"org.opencontainers.image.base.digest": "sha256:" + "1" * 64})
+        image = self.image(*base, *own, **config)
+        used = locked or lock.Lock(recipe_checksum(read), EPOCH, "amd64", base=_crafted_base(below))
+        record = _crafted_record("shop/web", "1.4.2", lock.recipe_hash(read, used))
+        baked = finding.Baked(
+            recipe=read,
+            record=record,
+            lock=used,
+            lock_problems=(),
+            base=below,
+            base_record=_crafted_record("base/tiny", "1.0.0", "0" * 64),
+            base_locks=(base_lock or lock.Lock("", EPOCH, "amd64"),),
+        )
+        return finding.ImageUnderCheck(image, read.policy, TODAY, baked=baked)
+
+    def base(self, *layers: t.Sequence[Member], **config: t.Any) -> finding.ImageUnderCheck:
+        """Return a base of ours, to be checked."""
+        path = self.root / "base.yml"
+        path.write_text(BASE_RECIPE)
+        read = load_recipe(str(path))
+        used = config.pop("locked", None) or lock.Lock(recipe_checksum(read), EPOCH, "amd64")
+        record = _crafted_record("base/tiny", "1.0.0", lock.recipe_hash(read, used))
+        baked = finding.Baked(read, record, used, (), None, None, ())
+        return finding.ImageUnderCheck(
+            self.image(*layers, **config), read.policy, TODAY, baked=baked
+        )
+
+    @staticmethod
+    def failures(check: finding.ImageUnderCheck, rule: str) -> list[str]:
+        """Return what one rule found."""
+        return [f.what for f in policy.judge(check) if f.rule == rule and f.fails]
+
+
+def _crafted_record(name: str, version: str, recipe_hash: str) -> BakeRecord:
+    digest = "sha256:" + "1" * 64
+    return BakeRecord(
+        name, version, "app", "amd64", digest, digest, recipe_hash, CRAFTED_BASE, EPOCH, 0, ()
+    )
+
+
+def _crafted_base(below: contents.ImageContents) -> lock.BaseLock:
+    digest = "sha256:" + "1" * 64
+    return lock.BaseLock(CRAFTED_BASE, digest, digest, tuple(below.diff_ids))
+
+
+@pytest.fixture
+def craft(tmp_path: pathlib.Path) -> Craft:
+    """Return a maker of small images."""
+    return Craft(tmp_path)

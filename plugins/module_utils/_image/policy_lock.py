@@ -1,0 +1,156 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Policy rule P3: what is in the image is what the locks say; private, no stability promised."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import (
+    ImageContents,
+    InstalledPython,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.finding import (
+    Baked,
+    Found,
+    ImageUnderCheck,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
+    FileLock,
+    Lock,
+    recipe_hash,
+)
+
+try:
+    from packaging.version import InvalidVersion, Version
+except ImportError:
+    PACKAGING = False
+else:
+    PACKAGING = True
+
+
+def is_what_was_locked(check: ImageUnderCheck) -> t.Iterator[Found]:
+    """P3: the lock is fresh and complete, and describes exactly what is really there."""
+    baked = check.baked
+    if baked is None:
+        debs, dists = check.image.installed_debs(), check.image.installed_python()
+        what = f"{len(debs)} packages and {len(dists)} Python distributions"
+        yield Found(f"no lock: {what} in it are compared with nothing")
+        return
+    for problem in baked.lock_problems:
+        yield Found(problem)
+    if baked.lock is None:
+        return
+    if recipe_hash(baked.recipe, baked.lock) != baked.record.recipe_hash:
+        yield Found("it was baked from another lock than the one beside the recipe; bake again")
+    # The own lock comes last: of two locks that name one path, it is the one that holds.
+    locks = (*baked.base_locks, baked.lock)
+    yield from _compare_debs(check.image, locks)
+    yield from _compare_python(check, locks)
+    yield from _compare_files(check.image, locks)
+    yield from _unlocked_files(check, baked)
+
+
+def _compare_debs(image: ImageContents, locks: t.Sequence[Lock]) -> t.Iterator[Found]:
+    locked = {(deb.name, deb.arch): deb.version for lock in locks for deb in lock.apt}
+    there = {(deb.name, deb.arch): deb.version for deb in image.installed_debs()}
+    for key in sorted(locked.keys() | there.keys()):
+        yield from _difference(f"package {key[0]}", locked.get(key), there.get(key))
+
+
+def _difference(what: str, locked: str | None, there: str | None) -> t.Iterator[Found]:
+    if locked is None:
+        yield Found(f"{what} {there} is in the image but in no lock")
+    elif there is None:
+        yield Found(f"{what} {locked} is locked but not in the image")
+    elif locked != there:
+        yield Found(f"{what} is locked as {locked} but is {there} in the image")
+
+
+def _compare_python(check: ImageUnderCheck, locks: t.Sequence[Lock]) -> t.Iterator[Found]:
+    locked = {
+        normal_name(wheel.name): normal_version(wheel.version)
+        for lock in locks
+        for wheel in lock.python
+    }
+    dists = [
+        dist
+        for dist in check.image.installed_python()
+        # What a Debian package or another wheel brought within itself is locked with that.
+        if f"{dist.folder}/METADATA" not in check.deb_paths
+    ]
+    brought = _brought_by_others(check.image, dists)
+    missing = set(locked)
+    for dist in dists:
+        name = normal_name(dist.name)
+        if f"{dist.folder}/METADATA" in brought:
+            continue
+        missing.discard(name)
+        version = normal_version(dist.version)
+        for found in _difference(f"wheel {name}", locked.get(name), version):
+            yield Found(found.what, f"/{dist.folder}")
+    for name in sorted(missing):
+        yield Found(f"wheel {name} {locked[name]} is locked but not in the image")
+
+
+def normal_name(name: str) -> str:
+    """Return the one spelling of a Python distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def normal_version(version: str) -> str:
+    """Return the one spelling of a Python version, where the library for that is there."""
+    if not PACKAGING:
+        return version
+    try:
+        return str(Version(version))
+    except InvalidVersion:
+        return version
+
+
+def _brought_by_others(image: ImageContents, dists: t.Sequence[InstalledPython]) -> set[str]:
+    """Return the paths below each distribution's folder that another distribution's RECORD names."""
+    found: set[str] = set()
+    for dist in dists:
+        own = f"{dist.folder}/"
+        found |= {path for path in image.recorded(dist) if not path.startswith(own)}
+    return found
+
+
+def _compare_files(image: ImageContents, locks: t.Sequence[Lock]) -> t.Iterator[Found]:
+    locked = {item.path: item for lock in locks for item in lock.files}
+    for path in sorted(locked):
+        yield from _compare_file(image, path, locked[path])
+
+
+def _compare_file(image: ImageContents, path: str, locked: FileLock) -> t.Iterator[Found]:
+    node = image.nodes.get(path.strip("/"))
+    if node is None or not node.is_file:
+        yield Found(f"file {path} is locked but not in the image", path)
+    elif image.sha256(node) != locked.sha256:
+        yield Found(f"file {path} is not the locked one", path)
+    elif f"{node.mode:04o}" != locked.mode:
+        yield Found(f"file {path} is locked with mode {locked.mode} but has {node.mode:04o}", path)
+
+
+def _unlocked_files(check: ImageUnderCheck, baked: Baked) -> t.Iterator[Found]:
+    """An app's own layers hold its locked files and what its wheels record, and nothing else."""
+    if check.kind != "app" or check.base is None or baked.lock is None:
+        return
+    recorded: dict[str, str] = {}
+    for dist in check.image.installed_python():
+        recorded.update(check.image.recorded(dist))
+    # A file of the recipe may take the place of a wheel's, and was compared with its own lock already.
+    recorded.update({item.path.strip("/"): "" for item in baked.lock.files})
+    for node in check.every_file(own=True):
+        if node.path not in recorded:
+            yield Found(f"{check.where(node)} comes from no lock", f"/{node.path}")
+        elif check.visible(node) and recorded[node.path] not in ("", check.image.sha256(node)):
+            yield Found(f"{check.where(node)} is not what its wheel recorded", f"/{node.path}")
+    for layer in check.image.layers[check.own_from :]:
+        for path in sorted(layer.nodes):
+            if not layer.nodes[path].is_file and not layer.nodes[path].is_dir:
+                yield Found(f"/{path} is a link or a device that comes from no lock", f"/{path}")
+        for path in sorted(layer.whiteouts | layer.opaque):
+            yield Found(f"/{path} of its base is hidden by no lock", f"/{path}")
