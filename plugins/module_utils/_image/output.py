@@ -22,6 +22,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
+    names,
     parse_reference,
     read_record,
     write_record,
@@ -62,9 +63,9 @@ class Output:
     def find_reference(self, reference: str) -> BakeRecord:
         """Return the record a pinned reference names, by either digest."""
         wanted = parse_reference(reference, "base")
-        same_name = [record for record in self.records() if record.name == wanted.name]
+        same_name = [record for record in self.records() if names(wanted.name, record.name)]
         for record in same_name:
-            if wanted.digest in (record.image_id, record.manifest_digest):
+            if wanted.digest in record.digests:
                 if not self.layout.complete(record):
                     raise StateError(
                         f"{self.root}: a blob of {reference} is missing; bake it again"
