@@ -207,8 +207,8 @@ class Layout:
         os.replace(path, self.blob_path(digest))
         return Blob(digest, size, purpose)
 
-    def read_json(self, digest: str) -> dict[str, t.Any]:
-        """Return a JSON blob after checking that it still is what its name says."""
+    def read_bytes(self, digest: str) -> bytes:
+        """Return a small blob after checking that it still is what its name says."""
         path = self.blob_path(digest)
         try:
             with open(path, "rb") as stream:
@@ -217,7 +217,11 @@ class Layout:
             raise StateError(f"{path}: blob is missing from the layout; bake again") from error
         if "sha256:" + sha256_bytes(data) != digest:
             raise StateError(f"{path}: blob is not what its name says; remove it and bake again")
-        return t.cast("dict[str, t.Any]", json.loads(data))
+        return data
+
+    def read_json(self, digest: str) -> dict[str, t.Any]:
+        """Return a JSON blob after checking that it still is what its name says."""
+        return t.cast("dict[str, t.Any]", json.loads(self.read_bytes(digest)))
 
     def complete(self, record: BakeRecord) -> bool:
         """Tell whether every blob of an image is there."""
@@ -242,8 +246,24 @@ class Layout:
                     "size": size,
                 }
             )
+            manifests += self.referrers(record.manifest_digest)
         index = {"manifests": manifests, "mediaType": INDEX_TYPE, "schemaVersion": 2}
         write_atomic(os.path.join(self.root, "index.json"), canonical_json(index))
+
+    def referrers_path(self, manifest_digest: str) -> str:
+        """Return where the index of what is attached to an image is or would be."""
+        return os.path.join(self.root, "referrers", manifest_digest.partition(":")[2] + ".json")
+
+    def referrers(self, manifest_digest: str) -> list[dict[str, t.Any]]:
+        """Return the descriptors of what is attached to an image."""
+        path = self.referrers_path(manifest_digest)
+        try:
+            with open(path, "rb") as stream:
+                return list(json.loads(stream.read())["manifests"])
+        except FileNotFoundError:
+            return []
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StateError(f"{path}: cannot read what is attached: {error}; remove it") from error
 
     def guard(self) -> t.ContextManager[None]:
         """Hold the folder while its index or a record changes."""
