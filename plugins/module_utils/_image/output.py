@@ -22,7 +22,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
-    names,
+    means,
     parse_reference,
     read_record,
     write_record,
@@ -63,7 +63,7 @@ class Output:
     def find_reference(self, reference: str) -> BakeRecord:
         """Return the record a pinned reference names, by either digest."""
         wanted = parse_reference(reference, "base")
-        same_name = [record for record in self.records() if names(wanted.name, record.name)]
+        same_name = [record for record in self.records() if means(wanted.name, record.name)]
         for record in same_name:
             if wanted.digest in record.digests:
                 if not self.layout.complete(record):

@@ -104,7 +104,9 @@ def repository_prefix(value: str) -> str:
     prefix = value.strip("/")
     if prefix and (not is_repository(prefix) or has_host(prefix + "/x")):
         raise InvalidInput(
-            "repository_prefix", value, "must be lower-case words joined by . _ - and /, without a host"
+            "repository_prefix",
+            value,
+            "must be lower-case words joined by . _ - and /, without a host",
         )
     return prefix
 
@@ -140,7 +142,13 @@ def _image(item: BakeInputs, result: PushResult | None, host: str) -> dict[str, 
     recipe = item.recipe
     shown = {"recipe": recipe.path, "name": recipe.name, "version": recipe.version}
     if result is None:
-        nothing = ("reference", "registry_reference", "manifest_digest", "pushed_digest", "image_id")
+        nothing = (
+            "reference",
+            "registry_reference",
+            "manifest_digest",
+            "pushed_digest",
+            "image_id",
+        )
         return {**shown, "changed": True, **dict.fromkeys(nothing, ""), "transfer": {}}
     digest = result.pushed_digest
     return {
@@ -175,8 +183,6 @@ def _after(
     return {**_before(item, results, options), "pushed": True, "tag": tag}
 
 
-def _actions(
-    item: BakeInputs, results: t.Mapping[str, PushResult], host: str
-) -> t.Sequence[str]:
+def _actions(item: BakeInputs, results: t.Mapping[str, PushResult], host: str) -> t.Sequence[str]:
     result = results.get(item.recipe.tag)
     return result.actions if result else [f"push {item.recipe.tag} to {host}"]

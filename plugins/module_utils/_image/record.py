@@ -74,7 +74,7 @@ class BakeRecord:
 
     @property
     def digests(self) -> tuple[str, ...]:
-        """Return every digest that stands for this image: its ID, its manifest, and manifests with compressed layers."""
+        """Return every digest that stands for this image: its ID, and its manifests with and without compression."""
         return (self.image_id, self.manifest_digest, *self.compressed_digests)
 
     @property
@@ -125,7 +125,7 @@ def parse_reference(reference: str, path: str = "image") -> ImageReference:
     return ImageReference(name, digest)
 
 
-def names(wanted: str, name: str) -> bool:
+def means(wanted: str, name: str) -> bool:
     """Tell whether a reference means a repository: by its name, or by where a registry has it.
 
     The digest decides which image it is. C(registry.example/team/shop/web) is where a registry may have C(shop/web).
@@ -228,10 +228,10 @@ def resolve_image(reference: str, state_dir: str, engine_has: t.Callable[[str], 
     records, unreadable = read_host_records(state_dir)
     matching = [r for r in records if wanted.digest in r.digests]
     for record in matching:
-        if names(wanted.name, record.name) and engine_has(record.image_id):
+        if means(wanted.name, record.name) and engine_has(record.image_id):
             return record.image_id
     others = sorted({record.name for record in matching})
-    if others and not any(names(wanted.name, other) for other in others):
+    if others and not any(means(wanted.name, other) for other in others):
         raise InvalidInput(
             "image", reference, f"{wanted.digest} is an image of {', '.join(others)}"
         )
@@ -240,6 +240,6 @@ def resolve_image(reference: str, state_dir: str, engine_has: t.Callable[[str], 
     raise CutoverError(
         f"image {wanted.digest} not on host and no registry set; bake, load or pull {wanted.name} first",
         image=reference,
-        known=[record.reference for record in records if names(wanted.name, record.name)],
+        known=[record.reference for record in records if means(wanted.name, record.name)],
         unreadable=unreadable,
     )

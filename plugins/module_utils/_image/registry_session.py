@@ -44,7 +44,9 @@ class Session:
 
     def __init__(self, options: RegistryOptions) -> None:
         if REQUESTS_ERROR is not None:
-            raise CutoverError("talking to a registry needs the Python library requests: install it")
+            raise CutoverError(
+                "talking to a registry needs the Python library requests: install it"
+            )
         self.options = options
         self._tokens: dict[str, str] = {}
         self._http = _http_session(options)
@@ -62,8 +64,8 @@ class Session:
     ) -> requests.Response:
         """Send one request and return its answer, whose body was not read yet.
 
-        C(data) is the body, or the path of a file to send as it is. C(scope) is the repository that is asked for: tokens
-        are for one. An answer that is not in C(accept) is an error.
+        C(data) is the body, or the path of a file to send as it is. C(scope) is the repository that is asked for:
+        tokens are for one. An answer that is not in C(accept) is an error.
         """
         url = self._absolute(url)
         headers = dict(headers or {})
@@ -104,7 +106,7 @@ class Session:
         )
 
     def _absolute(self, url: str) -> str:
-        """Return a full URL; what a registry names itself by keeps our scheme, so that no proxy in front downgrades it."""
+        """Return a full URL; the registry's own keeps our scheme, so that no proxy in front of it downgrades it."""
         absolute = urllib.parse.urljoin(self.options.url, url)
         parts = urllib.parse.urlsplit(absolute)
         if parts.netloc == self._netloc:
@@ -194,7 +196,9 @@ class Session:
                 answer=reason,
             )
         return RegistryError(
-            RegistryErrorKind.UNREACHABLE, f"{where}: cannot reach the registry: {reason}", answer=reason
+            RegistryErrorKind.UNREACHABLE,
+            f"{where}: cannot reach the registry: {reason}",
+            answer=reason,
         )
 
 
@@ -246,7 +250,14 @@ def _said(answer: requests.Response) -> str:
         body = answer.raw.read(1 << 16, decode_content=True)
         first = requests.models.complexjson.loads(body.decode("utf-8"))["errors"][0]
         text = f"{first.get('code', '')}: {first.get('message', '')}"
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, urllib3.exceptions.HTTPError):
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        urllib3.exceptions.HTTPError,
+    ):
         text = ""
     finally:
         answer.close()

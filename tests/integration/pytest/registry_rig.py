@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the immutable.cutover authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Debian's registry on a free port of the loopback, with a password and TLS of an own authority, and what was asked of it."""
+"""Debian's registry on a free port of the loopback, with a password and an own authority, and what was asked of it."""
 
 from __future__ import annotations
 
