@@ -19,6 +19,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     StateError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.compress import gunzipped
+from ansible_collections.immutable.cutover.plugins.module_utils._image.host_signature import (
+    SIGNATURE_TYPE,
+    write_host_signature,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     Blob,
@@ -26,6 +30,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
     image_manifest,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
+from ansible_collections.immutable.cutover.plugins.module_utils._image.pull_referrers import (
+    pull_referrers,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.push import repository_of
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
@@ -37,6 +44,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     without_host,
     write_host_record,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.referrers import attach
 from ansible_collections.immutable.cutover.plugins.module_utils._image.registry import Registry
 from ansible_collections.immutable.cutover.plugins.module_utils._image.remote_image import (
     RemoteImage,
@@ -263,13 +271,23 @@ class Pull:
         self.downloaded.append(layer.blob.size)
 
     def _publish(self, record: BakeRecord, stored: BakeRecord | None) -> None:
+        """Make the image known, with what refers to it: a host needs the signature, another output all of it."""
+        types = () if self.options.output else (SIGNATURE_TYPE,)
+        referrers = pull_referrers(self.registry, self.repository, record, types)
         if self.options.output and stored is None:
             output = Output(self.options.output)
             output.add(replace(record, layout=output.root))
+            for found in referrers:
+                attach(output, record, found.artifact_type, found.media_type, found.payload)
             self._will(f"pull {self.reference} into {self.options.output}")
-        if self.engine is not None and not self._recorded(record.image_id):
+        if self.engine is None:
+            return
+        if not self._recorded(record.image_id):
             write_host_record(self.options.state_dir, record)
             self._will(f"record {self.reference}")
+        for found in referrers:
+            if found.artifact_type == SIGNATURE_TYPE:
+                write_host_signature(self.options.state_dir, record.image_id, found.payload)
 
 
 def _repository(reference: ImageReference, host: str, prefix: str) -> str:

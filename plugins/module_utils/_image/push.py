@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the immutable.cutover authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""One baked image on its way into a registry: blobs, manifest, referrers, and the tag last; private, no stability promised."""
+"""One image on its way into a registry: blobs, manifest, referrers, the tag last; private, no stability promised."""
 
 from __future__ import annotations
 

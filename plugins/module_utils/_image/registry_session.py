@@ -10,6 +10,7 @@ nothing need no C(oras).
 from __future__ import annotations
 
 import base64
+import json
 import re
 import typing as t
 import urllib.parse
@@ -142,7 +143,9 @@ class Session:
         except requests.RequestException as error:
             raise self._failed(method, url, error) from error
         except FileNotFoundError as error:
-            raise CutoverError(f"{data}: blob is missing from the layout; bake again") from error
+            raise CutoverError(
+                f"{error.filename}: blob is missing from the layout; bake again"
+            ) from error
 
     def _http_request(
         self, method: str, url: str, headers: t.Mapping[str, str], data: t.Any
@@ -248,7 +251,7 @@ def _said(answer: requests.Response) -> str:
     """Return the first of the registry's errors, in one short line."""
     try:
         body = answer.raw.read(1 << 16, decode_content=True)
-        first = requests.models.complexjson.loads(body.decode("utf-8"))["errors"][0]
+        first = json.loads(body.decode("utf-8"))["errors"][0]
         text = f"{first.get('code', '')}: {first.get('message', '')}"
     except (
         ValueError,
