@@ -42,6 +42,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     InvalidInput,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import resolve_image
+from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import verify_image
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
@@ -202,6 +203,9 @@ class Deployment:
             raise CutoverError(
                 f"image {image_id} of {spec.image} is not on this host; nothing was changed"
             )
+        if spec.verify == "required":
+            # In every call, before it changes anything; what is verified here is the ID that containers are made of.
+            verify_image(spec.image, image.id, spec.verify_keys, self._state_dir)
         _check_image(image)
         return Release(spec, image_id, _commands(image))
 
@@ -304,11 +308,16 @@ def _options(ref: LoadBalancerRef, path: str) -> dict[str, object]:
 
 
 def restored(record: ReleaseRecord, wanted: AppSpec, *, keep_scale: bool) -> AppSpec:
-    """Return a kept release under today's load balancers and strategy; C(keep_scale): and today's replicas."""
+    """Return a kept release under today's load balancers and strategy; C(keep_scale): and today's replicas.
+
+    A rollback that a person asks for is held to today's keys. What undoes a failed run restores what ran before it, and
+    is held to the keys of its own time: else the first run that must verify could not be undone.
+    """
     then, today = parse_spec(record.spec), to_mapping(wanted)
     flow = {key: today[key] for key in ("load_balancers", "strategy", "retain")}
     if not keep_scale:
         return parse_spec({**to_mapping(then), **flow})
+    flow |= {key: today[key] for key in ("verify", "verify_keys")}
     scaled = tuple(
         replace(process, replicas=wanted_process.replicas if wanted_process else process.replicas)
         for process in then.processes

@@ -63,6 +63,13 @@ IMAGE_SPEC: dict[str, t.Any] = {
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
 }
+ATTEST_SPEC: dict[str, t.Any] = {
+    **_RECIPES,
+    "key": {"type": "path", "no_log": False},
+    "key_passphrase": {"type": "str", "no_log": True},
+    "load": {"type": "bool", "default": True},
+    "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
+}
 INFO_SPEC: dict[str, t.Any] = {**_ENGINE, "name": {"type": "str", "default": ""}}
 
 
@@ -149,6 +156,39 @@ def _image(result: BakeResult) -> dict[str, t.Any]:
         "manifest_digest": record.manifest_digest if record else "",
         "image_id": record.image_id if record else "",
         "record": record.to_mapping() if record else {},
+    }
+
+
+def attest_images(params: Params, check: bool) -> dict[str, t.Any]:
+    """Describe and sign every image; nothing is changed before all recipes and the key are valid."""
+    # Only this phase needs what describes and signs.
+    from ansible_collections.immutable.cutover.plugins.module_utils._image import attest, signature
+
+    options = attest.AttestOptions(
+        output=params["output"],
+        state_dir=params["state_dir"] if params["load"] else "",
+        check=check,
+    )
+    workers = params["concurrency"]
+    inputs = for_each(_recipes(params), read_inputs, workers)
+    refuse_duplicates(inputs)
+    key = None
+    if params["key"]:
+        key = signature.load_signing_key(params["key"], params["key_passphrase"] or "")
+
+    def ensure(item: BakeInputs) -> attest.AttestResult:
+        return attest.Attest(item, options, key).ensure()
+
+    results = for_each(inputs, ensure, workers)
+    before = {result.recipe.tag: dict(result.before) for result in results}
+    after = {result.recipe.tag: dict(result.after) for result in results}
+    return {
+        "changed": any(result.actions for result in results),
+        "images": [attest.as_data(result) for result in results],
+        "before": before,
+        "after": after,
+        "actions": [action for result in results for action in result.actions],
+        "diff": {"before": before, "after": after},
     }
 
 

@@ -32,6 +32,7 @@ _SECRET_NAME = re.compile(
     "(?i)(PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL)"
 )
 _HEX64 = "[0-9a-f]{64}"
+_PUBLIC_KEY = r"\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,9 @@ class AppSpec:
     strategy: Strategy
     network: str
     retain: int
+    verify: str = "off"
+    """C(required): no replica starts from an image that none of the keys has signed as what C(image) names."""
+    verify_keys: tuple[str, ...] = ()
 
     def process(self, name: str) -> ProcessSpec | None:
         """Return a process type by name."""
@@ -159,6 +163,8 @@ def parse_spec(value: object) -> AppSpec:
         strategy=_strategy(strategy_fields),
         network=check_name(fields.raw("network", "cutover"), "network"),
         retain=fields.integer("retain", 1, 50, 3),
+        verify=_verify(fields),
+        verify_keys=_verify_keys(fields),
     )
     fields.finish()
     return spec
@@ -206,6 +212,8 @@ def to_mapping(spec: AppSpec) -> dict[str, object]:
         "strategy": asdict(spec.strategy),
         "network": spec.network,
         "retain": spec.retain,
+        "verify": spec.verify,
+        "verify_keys": list(spec.verify_keys),
     }
 
 
@@ -220,6 +228,28 @@ def _process_mapping(process: ProcessSpec) -> dict[str, object]:
         "stop": asdict(process.stop),
         "resources": asdict(process.limits),
     }
+
+
+def _verify(fields: Fields) -> str:
+    # In YAML an unquoted off is false.
+    if fields.raw("verify") is False:
+        return "off"
+    return fields.choice("verify", ("required", "off"), "off")
+
+
+def _verify_keys(fields: Fields) -> tuple[str, ...]:
+    keys = fields.strings("verify_keys")
+    for index, pem in enumerate(keys):
+        if not re.fullmatch(_PUBLIC_KEY, pem):
+            # It may be the private key.
+            raise InvalidInput(
+                fields.path(f"verify_keys[{index}]"), HIDDEN, "must be a public key in PEM"
+            )
+    if _verify(fields) == "required" and not keys:
+        raise InvalidInput(
+            fields.path("verify_keys"), [], "needs a public key, because verify is required"
+        )
+    return keys
 
 
 def _processes(app: str, fields: Fields, strategy: Fields) -> tuple[ProcessSpec, ...]:

@@ -149,6 +149,8 @@ def add_base(
         layers=(LayerRecord(layer.digest, layer.size, layer.purpose),),
         layout=target.root,
     )
+    shell = lock.DebLock("dash", "1:0.5.12-2", "amd64", "pool/dash.deb", 10, "5" * 64)
+    target.keep_lock(record, lock.Lock("sha256:" + "6" * 64, EPOCH, "amd64", apt=(shell,)))
     target.add(record)
     return record
 

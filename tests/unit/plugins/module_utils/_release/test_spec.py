@@ -74,6 +74,7 @@ PROCESS = st.fixed_dictionaries(
     },
 )
 DIGEST = st.from_regex("[0-9a-f]{64}", fullmatch=True)
+PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA+/==\n-----END PUBLIC KEY-----\n"
 SPECS = st.fixed_dictionaries(
     {
         "app": st.just("shop"),
@@ -103,8 +104,17 @@ SPECS = st.fixed_dictionaries(
         ),
         "network": st.just("net.1"),
         "retain": st.integers(1, 50),
+        "verify": st.sampled_from(["off", False]),
+        "verify_keys": st.lists(st.just(PUBLIC_KEY), max_size=2),
     },
 )
+
+
+def test_an_unquoted_off_is_off_and_required_needs_a_key() -> None:
+    assert spec(verify=False).verify == "off"
+    required = spec(verify="required", verify_keys=[PUBLIC_KEY])
+    assert (required.verify, required.verify_keys) == ("required", (PUBLIC_KEY,))
+    assert parse_spec(to_mapping(required)) == required
 
 
 def with_balancers(value: dict[str, Any]) -> dict[str, Any]:
@@ -143,6 +153,7 @@ def test_defaults() -> None:
     )
     assert (web.max_surge, web.max_unavailable) == (1, 0)
     assert (parsed.strategy, parsed.network, parsed.retain) == (Strategy(), "cutover", 3)
+    assert (parsed.verify, parsed.verify_keys) == ("off", ())
     assert parsed.process("worker") is None
 
 
@@ -202,6 +213,7 @@ def test_what_a_container_is_made_of_makes_another_release(option: str, value: o
         ("processes/web/stop", {"grace_period": 5}),
         ("strategy", {"max_surge": 2}),
         ("retain", 5),
+        ("verify_keys", [PUBLIC_KEY]),
         ("version", "9"),
     ],
 )

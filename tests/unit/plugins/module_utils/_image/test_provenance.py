@@ -1,0 +1,149 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of the provenance: every input by digest, the commit of git, no clock."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import typing as t
+
+import pytest
+
+from ansible_collections.immutable.cutover.plugins.module_utils._image import provenance as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_bytes
+from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
+    load_recipe,
+    recipe_checksum,
+)
+
+if t.TYPE_CHECKING:
+    import pathlib
+
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+    from tests.unit.plugins.module_utils._image.conftest import World
+
+pytest.importorskip("packageurl")
+CLEAN = subject.Source("c" * 40)
+
+
+def git(folder: pathlib.Path, *arguments: str) -> str:
+    """Run git with an author of these tests."""
+    who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *who, *arguments], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def baked(world: World) -> tuple[Output, BakeRecord]:
+    """Bake the app; return the folder and its record."""
+    record = world.bake().record
+    assert record is not None
+    return Output(str(world.root / "output")), record
+
+
+def made(world: World, source: subject.Source = CLEAN) -> dict[str, t.Any]:
+    """Return the provenance of the app."""
+    document = subject.provenance(*baked(world), load_recipe(world.recipe), source)
+    data: dict[str, t.Any] = json.loads(document)
+    return data
+
+
+def inputs(statement: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
+    """Return the inputs by their kind; these tests have one of each."""
+    listed = statement["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return {item["annotations"]["immutable.cutover.input"]: item for item in listed}
+
+
+def test_it_is_an_in_toto_statement_with_the_slsa_predicate(world: World) -> None:
+    record = baked(world)[1]
+    data = made(world)
+    assert data["_type"] == "https://in-toto.io/Statement/v1"
+    assert data["predicateType"] == "https://slsa.dev/provenance/v1"
+    assert data["subject"] == [
+        {
+            "annotations": {"immutable.cutover.image-id": record.image_id},
+            "digest": {"sha256": record.manifest_digest[7:]},
+            "name": "shop/web",
+        }
+    ]
+    definition = data["predicate"]["buildDefinition"]
+    assert definition["buildType"] == "urn:immutable-cutover:bake:1"
+    assert definition["externalParameters"]["recipe"]["version"] == "1.0.0"
+    assert data["predicate"]["runDetails"]["builder"]["id"] == "urn:immutable-cutover:image"
+
+
+def test_it_names_every_input_by_digest(world: World) -> None:
+    output, record = baked(world)
+    found = inputs(made(world))
+    assert sorted(found) == ["base", "commit", "files", "lock", "recipe", "wheel"]
+    assert found["base"]["name"] == world.base.reference
+    assert found["base"]["digest"] == {"sha256": world.base.manifest_digest[7:]}
+    assert found["wheel"]["digest"] == {"sha256": world.wheel}
+    assert found["wheel"]["uri"] == "pkg:pypi/pkg@1.0"
+    checksum = recipe_checksum(load_recipe(world.recipe))
+    assert found["recipe"]["digest"] == {"sha256": checksum[7:]}
+    kept = output.lock_of(record).to_bytes()
+    assert found["lock"]["digest"] == {"sha256": sha256_bytes(kept)}
+    assert found["commit"]["digest"] == {"gitCommit": "c" * 40}
+
+
+def test_a_base_names_every_package(world: World) -> None:
+    output = baked(world)[0]
+    recipe = load_recipe(str(world.root / "base.yml"))
+    data = json.loads(subject.provenance(output, world.base, recipe, subject.Source()))
+    package = inputs(data)["package"]
+    assert package["name"] == "dash_1:0.5.12-2_amd64.deb"
+    assert package["digest"] == {"sha256": "5" * 64}
+    assert package["uri"].endswith("?arch=amd64&distro=tiny")
+    assert "commit" not in inputs(data)
+
+
+def test_twice_it_is_the_same_to_the_bit_wherever_the_recipe_is(world: World) -> None:
+    output, record = baked(world)
+    first = subject.provenance(output, record, load_recipe(world.recipe), CLEAN)
+    (world.root / "shop").rename(world.root / "moved")
+    moved = load_recipe(str(world.root / "moved/bake.yml"))
+    assert subject.provenance(output, record, moved, CLEAN) == first
+
+
+def test_files_that_differ_give_another_digest(world: World) -> None:
+    first = inputs(made(world))["files"]
+    (world.root / "shop/src/app.py").write_text("a = 2\n")
+    world.write_recipe("1.1.0")
+    assert inputs(made(world))["files"] != first
+
+
+def test_source_outside_of_git_and_in_it(world: World) -> None:
+    recipe = load_recipe(world.recipe)
+    shop = world.root / "shop"
+    assert str(subject.source_of(recipe)) == "not in git"
+    git(shop, "init", "-q")
+    assert subject.source_of(recipe) == subject.Source()
+    git(shop, "add", ".")
+    git(shop, "commit", "-q", "-m", "all")
+    head = git(shop, "rev-parse", "HEAD")
+    assert subject.source_of(recipe) == subject.Source(head, dirty=False)
+    (shop / "notes").write_text("beside")
+    git(shop, "add", "notes")
+    git(shop, "commit", "-q", "-m", "beside")
+    assert subject.source_of(recipe) == subject.Source(head, dirty=False)
+
+
+@pytest.mark.parametrize("path", ["src/app.py", "src/new.py", "bake.yml", "bake.lock"])
+def test_a_dirty_tree_is_said(world: World, path: str) -> None:
+    image = baked(world)
+    shop = world.root / "shop"
+    git(shop, "init", "-q")
+    git(shop, "add", ".")
+    git(shop, "commit", "-q", "-m", "all")
+    with (shop / path).open("a") as stream:
+        stream.write("\n")
+    source = subject.source_of(load_recipe(world.recipe))
+    assert (bool(source.commit), source.dirty) == (True, True)
+    assert str(source).endswith(", changed since")
+    document = subject.provenance(*image, load_recipe(world.recipe), source)
+    commit = inputs(json.loads(document))["commit"]
+    assert commit["annotations"]["immutable.cutover.dirty"] is True
