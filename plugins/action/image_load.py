@@ -18,9 +18,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.host_signature import (
-    SIGNATURE_TYPE,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import docker_archive
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
@@ -33,6 +30,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
 from ansible_collections.immutable.cutover.plugins.module_utils._image.referrers import (
     attachments,
     payload,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import (
+    SIGNATURE_TYPE,
 )
 
 MODULE = "immutable.cutover.image_load"

@@ -14,10 +14,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.host_signature import (
-    read_host_signature,
-    write_host_signature,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import DEFAULT_OUTPUT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.pull_front import (
     IMAGES_SPEC,
@@ -27,6 +23,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     BakeRecord,
     find_host_record,
     write_host_record,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import (
+    read_host_signature,
+    write_host_signature,
 )
 
 if t.TYPE_CHECKING:

@@ -19,10 +19,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     StateError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.compress import gunzipped
-from ansible_collections.immutable.cutover.plugins.module_utils._image.host_signature import (
-    SIGNATURE_TYPE,
-    write_host_signature,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     Blob,
@@ -51,6 +47,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.remote_im
     RemoteLayer,
     parse_manifest,
     remote_image,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import (
+    SIGNATURE_TYPE,
+    write_host_signature,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._state import private_folder
 

@@ -25,10 +25,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
     EngineImages,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.host_signature import (
-    SIGNATURE_TYPE,
-    read_host_signature,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
@@ -46,6 +42,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.registry 
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.registry_options import (
     registry_options,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import (
+    SIGNATURE_TYPE,
+    read_host_signature,
 )
 from tests.integration.pytest.registry_rig import PASSWORD, USER, RegistryRig, write_certificates
 from tests.integration.pytest.registry_world import (
