@@ -43,6 +43,7 @@ class RegistryRig:
     root: pathlib.Path
     plain: bool = False
     port: int = 0
+    realm: str = ""
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -131,6 +132,15 @@ class RegistryRig:
             passwords = self.root / "htpasswd"
             passwords.write_text(f"{USER}:{_bcrypt(PASSWORD)}\n")
             config["auth"] = {"htpasswd": {"realm": "tests", "path": str(passwords)}}
+            if self.realm:
+                config["auth"] = {
+                    "token": {
+                        "realm": self.realm,
+                        "service": "tests",
+                        "issuer": "tests",
+                        "rootcertbundle": str(self.root / "ca.pem"),
+                    }
+                }
             config["http"]["tls"] = {
                 "certificate": str(self.root / "server.pem"),
                 "key": str(self.root / "server.key"),

@@ -99,8 +99,8 @@ class Kitchen(World):
 
 def make_kitchen(root: pathlib.Path) -> Kitchen:
     """Bake base and app from nothing; the base's shell is a real one."""
-    shell = pathlib.Path("/bin/busybox").read_bytes()
-    made = Kitchen(root, add_base(root, name=BASE, shell=shell), add_wheel(root))
+    program = pathlib.Path("/bin/busybox").read_bytes()
+    made = Kitchen(root, add_base(root, name=BASE, program=program), add_wheel(root))
     (root / "shop/src").mkdir(parents=True)
     (root / "shop/requirements.in").write_text("pkg\n")
     made.write_app("first\n")

@@ -55,6 +55,7 @@ from tests.integration.pytest.registry_world import (
     make_kitchen,
     remove_images,
 )
+from tests.integration.pytest.token_service import TokenService
 
 SBOM_TYPE = "application/vnd.cyclonedx+json"
 REPOSITORY = f"team/{APP}"
@@ -540,3 +541,52 @@ def test_a_plain_registry_on_the_loopback_needs_no_certificate(
         assert not os.path.exists(rig.root / "ca.pem")
     finally:
         rig.stop()
+
+
+@pytest.fixture
+def tokens(tmp_path: pathlib.Path) -> t.Iterator[tuple[RegistryRig, TokenService]]:
+    """Return a registry that takes only tokens, and the service that gives them."""
+    rig = RegistryRig(tmp_path / "tokens")
+    rig.root.mkdir()
+    write_certificates(rig.root)
+    with TokenService(rig.root, denied="team/forbidden").running() as service:
+        rig.realm = service.realm
+        rig.start()
+        yield rig, service
+        rig.stop()
+
+
+def test_a_registry_that_wants_tokens_gets_one_for_each_repository(
+    kitchen: Kitchen, client: docker.DockerClient, tokens: tuple[RegistryRig, TokenService]
+) -> None:
+    rig, service = tokens
+    kitchen.push_base(rig.options())
+    (image,) = kitchen.push(rig.options())["images"]
+    assert image["transfer"]["mounted"] == 1
+    names = {scope.split(":")[1] for scopes in service.asked for scope in scopes}
+    assert names == {"team/icreg/base", REPOSITORY}
+    assert kitchen.pull(rig.options(), image["registry_reference"])["changed"]
+    assert not kitchen.push(rig.options())["changed"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "prefix", "status"),
+    [
+        pytest.param({"password": "wrong-password"}, "team", 401, id="wrong-password"),
+        pytest.param({"username": "", "password": ""}, "team", 401, id="no-password"),
+        pytest.param({}, "team/forbidden", 401, id="no-right"),
+    ],
+)
+def test_a_token_service_may_refuse(
+    kitchen: Kitchen,
+    tokens: tuple[RegistryRig, TokenService],
+    changes: dict[str, t.Any],
+    prefix: str,
+    status: int,
+) -> None:
+    rig, service = tokens
+    service.denied = f"{prefix}/{APP}" if "forbidden" in prefix else ""
+    with pytest.raises(RegistryError, match=f"registry answered {status}") as caught:
+        kitchen.push(rig.options(**changes), repository_prefix=prefix)
+    assert PASSWORD not in caught.value.message
+    assert not rig.blobs.exists()

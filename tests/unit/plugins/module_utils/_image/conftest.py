@@ -123,7 +123,7 @@ class World:
 
 
 def add_base(
-    root: pathlib.Path, folder: str = "output", name: str = "base/tiny", shell: bytes = b"#!"
+    root: pathlib.Path, folder: str = "output", name: str = "base/tiny", program: bytes = b"#!"
 ) -> BakeRecord:
     """Put a base of two files into an output folder."""
     path = root / "base.yml"
@@ -131,7 +131,7 @@ def add_base(
     recipe = load_recipe(str(path))
     target = output.Output(str(root / folder))
     target.create()
-    entries = [Entry("/bin/sh", 0o755, shell), Entry("/etc/os-release", 0o644, b"ID=tiny\n")]
+    entries = [Entry("/bin/sh", 0o755, program), Entry("/etc/os-release", 0o644, b"ID=tiny\n")]
     written = write_entries(entries, str(root / "base.tar"), EPOCH)
     layer = target.layout.adopt(written.path, written.sha256, written.size, "packages")
     config = image_config(recipe, lock.Lock("", EPOCH, "amd64"), "0" * 64, [layer], None)
