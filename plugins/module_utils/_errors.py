@@ -85,6 +85,28 @@ class LoadBalancerError(CutoverError):
         self.answer = answer
 
 
+class RegistryErrorKind(str, enum.Enum):
+    """Why a registry did not do what it was asked."""
+
+    UNREACHABLE = "unreachable"
+    UNTRUSTED = "untrusted"
+    UNAUTHORIZED = "unauthorized"
+    DENIED = "denied"
+    NOT_FOUND = "not_found"
+    DIGEST_MISMATCH = "digest_mismatch"
+    REFUSED = "refused"
+    UNSUPPORTED = "unsupported"
+    VERSION_TAKEN = "version_taken"
+
+
+class RegistryError(CutoverError):
+    """A registry refused or cannot be reached, or sent something else than what was asked for."""
+
+    def __init__(self, kind: RegistryErrorKind, message: str, **details: object) -> None:
+        super().__init__(printable(message), kind=kind.value, **details)
+        self.kind = kind
+
+
 class Hidden:
     """Stands for a refused value that may be a secret."""
 

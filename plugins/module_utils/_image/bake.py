@@ -223,8 +223,9 @@ class Bake:
             found = read_record(host_record_path(self.options.state_dir, record.image_id))
         except CutoverError:
             return False
-        # The same image may have been baked into another folder too.
-        return replace(found, layout=record.layout, archive=record.archive) == record
+        # The same image may have been baked into another folder too, and pushed with its layers compressed.
+        found = replace(found, layout=record.layout, archive=record.archive)
+        return replace(found, compressed_digests=record.compressed_digests) == record
 
     def _state(self, record: BakeRecord | None) -> dict[str, t.Any]:
         loaded = bool(record and self.engine and self.engine.has(record.image_id))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
@@ -75,22 +76,38 @@ class EngineImages:
         """Tell whether the human name points to this image."""
         return (self.inspect(record.tag) or {}).get("Id") == record.image_id
 
-    def load(self, layout: Layout, record: BakeRecord) -> int:
-        """Load an image, sending only the layers the engine lacks; return how many were sent."""
-        known = self._shared_layers(layout, record)
-        if known:
-            with contextlib.suppress(EngineError):
-                self._load(layout, record, known)
-        if not self.has(record.image_id):
+    def load(
+        self, layout: Layout, record: BakeRecord, complete: t.Callable[[], None] = lambda: None
+    ) -> int:
+        """Load an image, sending only the layers the engine lacks; return how many were sent.
+
+        C(complete) is called before the others are read after all: an engine may refuse an archive that lacks some.
+        """
+        known = self.shared_layers([layer.digest for layer in record.layers])
+        if not known or not self.load_archive(docker_archive(layout, record, known), record):
             known = set()
-            self._load(layout, record, known)
-        if not self.has(record.image_id):
+            complete()
+            self.load_archive(docker_archive(layout, record), record, must=True)
+        return len({layer.digest for layer in record.layers} - known)
+
+    def load_archive(
+        self, archive: t.Iterable[bytes] | t.BinaryIO, record: BakeRecord, must: bool = False
+    ) -> bool:
+        """Load what C(docker load) reads; return whether that gave the engine the image of the record.
+
+        An archive without some of the layers may be refused, a whole one must not.
+        """
+        with contextlib.nullcontext() if must else contextlib.suppress(EngineError):
+            self._load(archive, record)
+        if self.has(record.image_id):
+            return True
+        if must:
             found = (self.inspect(record.tag) or {}).get("Id", "nothing")
             raise EngineError(
                 f"{record.tag}: the engine names what it loaded {found}, not {record.image_id}; "
                 "engines with the containerd image store are not supported yet"
             )
-        return len({layer.digest for layer in record.layers} - known)
+        return False
 
     def tag(self, record: BakeRecord) -> None:
         """Point the human name to the image."""
@@ -104,21 +121,21 @@ class EngineImages:
         with _engine_errors(f"cannot read image {image}"):
             yield from self.client.get_image(image)
 
-    def _load(self, layout: Layout, record: BakeRecord, omit: t.Collection[str]) -> None:
+    def _load(self, archive: t.Iterable[bytes] | t.BinaryIO, record: BakeRecord) -> None:
         with _engine_errors(f"cannot load {record.tag}"):
-            for answer in self.client.load_image(docker_archive(layout, record, omit)):
+            for answer in self.client.load_image(archive):
                 if "error" in answer:
                     raise EngineError(f"cannot load {record.tag}: {answer['error']}")
 
-    def _shared_layers(self, layout: Layout, record: BakeRecord) -> set[str]:
-        if "@" not in record.base:
-            return set()
-        wanted = [layer.digest for layer in record.layers]
+    def shared_layers(self, wanted: t.Sequence[str]) -> set[str]:
+        """Return the first layers that some image of ours on the engine has too; a layer counts with all below it."""
+        longest = 0
         for image in self._ours():
-            layers = ((self.inspect(image["Id"]) or {}).get("RootFS") or {}).get("Layers") or []
-            if layers and layers == wanted[: len(layers)]:
-                return set(layers)
-        return set()
+            found = ((self.inspect(image["Id"]) or {}).get("RootFS") or {}).get("Layers") or []
+            pairs = zip(found, wanted, strict=False)
+            shared = len(list(itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)))
+            longest = max(longest, shared)
+        return set(wanted[:longest])
 
     def _ours(self) -> list[dict[str, t.Any]]:
         with _engine_errors("cannot list images"):

@@ -22,6 +22,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
+    means,
     parse_reference,
     read_record,
     write_record,
@@ -59,19 +60,21 @@ class Output:
             found += [read_record(os.path.join(folder, n)) for n in names if n.endswith(".json")]
         return sorted(found, key=lambda record: (record.name, record.version))
 
-    def find_reference(self, reference: str) -> BakeRecord:
+    def find_reference(self, reference: str, what: str = "base") -> BakeRecord:
         """Return the record a pinned reference names, by either digest."""
-        wanted = parse_reference(reference, "base")
-        same_name = [record for record in self.records() if record.name == wanted.name]
+        wanted = parse_reference(reference, what)
+        same_name = [record for record in self.records() if means(wanted.name, record.name)]
         for record in same_name:
-            if wanted.digest in (record.image_id, record.manifest_digest):
+            if wanted.digest in record.digests:
                 if not self.layout.complete(record):
                     raise StateError(
                         f"{self.root}: a blob of {reference} is missing; bake it again"
                     )
                 return record
         known = ", ".join(record.reference for record in same_name) or "no version of it"
-        raise CutoverError(f"base {reference} is not in {self.root}: it has {known}; bake it first")
+        raise CutoverError(
+            f"{what} {reference} is not in {self.root}: it has {known}; bake it first"
+        )
 
     def add(self, record: BakeRecord) -> None:
         """Publish a baked image: its record first, then the index of the layout."""

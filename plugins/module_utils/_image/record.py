@@ -12,7 +12,7 @@ import json
 import os
 import re
 import typing as t
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
@@ -70,6 +70,12 @@ class BakeRecord:
     layers: tuple[LayerRecord, ...]
     archive: str = ""
     layout: str = ""
+    compressed_digests: tuple[str, ...] = ()
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Return every digest that stands for this image: its ID, and its manifests with and without compression."""
+        return (self.image_id, self.manifest_digest, *self.compressed_digests)
 
     @property
     def reference(self) -> str:
@@ -95,6 +101,7 @@ class BakeRecord:
         fields = {key: data[key] for key in cls.__dataclass_fields__ if key in data}
         try:
             fields["layers"] = tuple(LayerRecord(**layer) for layer in fields["layers"])
+            fields["compressed_digests"] = tuple(fields.get("compressed_digests", ()))
             return cls(**fields)
         except (KeyError, TypeError) as error:
             raise StateError(f"{source}: not a complete bake record: {error}") from error
@@ -116,6 +123,25 @@ def parse_reference(reference: str, path: str = "image") -> ImageReference:
             path, reference, "repository name must be lower-case words joined by . _ - and /"
         )
     return ImageReference(name, digest)
+
+
+def means(wanted: str, name: str) -> bool:
+    """Tell whether a reference means a repository: by its name, or by where a registry has it.
+
+    The digest decides which image it is. C(registry.example/team/shop/web) is where a registry may have C(shop/web).
+    """
+    return wanted == name or f"/{without_host(wanted)}".endswith(f"/{name}") and has_host(wanted)
+
+
+def has_host(name: str) -> bool:
+    """Tell whether a repository name begins with a registry's host."""
+    first, slash, _rest = name.partition("/")
+    return bool(slash) and ("." in first or ":" in first or first == "localhost")
+
+
+def without_host(name: str) -> str:
+    """Return a repository name as the registry itself knows it."""
+    return name.partition("/")[2] if has_host(name) else name
 
 
 def is_repository(name: str) -> bool:
@@ -158,10 +184,23 @@ def host_record_path(state_dir: str, image_id: str) -> str:
     return os.path.join(images_dir(state_dir), image_id.partition(":")[2] + ".json")
 
 
+def find_host_record(state_dir: str, image_id: str) -> BakeRecord | None:
+    """Return the record of one image ID, if there is one that can be read."""
+    try:
+        return read_record(host_record_path(state_dir, image_id))
+    except StateError:
+        return None
+
+
 def write_host_record(state_dir: str, record: BakeRecord) -> bool:
     """Leave the record where release modules resolve references; return whether it changed."""
     for folder in (state_dir, images_dir(state_dir)):
         os.makedirs(folder, mode=0o700, exist_ok=True)
+    known = find_host_record(state_dir, record.image_id)
+    if known is not None:
+        # What a spec may name already, it may name afterwards.
+        kept = {*record.compressed_digests, *known.compressed_digests}
+        record = replace(record, compressed_digests=tuple(sorted(kept)))
     return write_record(host_record_path(state_dir, record.image_id), record)
 
 
@@ -187,20 +226,20 @@ def resolve_image(reference: str, state_dir: str, engine_has: t.Callable[[str], 
     """Return the image ID for C(name@sha256:<manifest digest or image ID>), if the engine has it."""
     wanted = parse_reference(reference)
     records, unreadable = read_host_records(state_dir)
-    matching = [r for r in records if wanted.digest in (r.image_id, r.manifest_digest)]
+    matching = [r for r in records if wanted.digest in r.digests]
     for record in matching:
-        if record.name == wanted.name and engine_has(record.image_id):
+        if means(wanted.name, record.name) and engine_has(record.image_id):
             return record.image_id
-    others = sorted({record.name for record in matching} - {wanted.name})
-    if others and len(others) == len({record.name for record in matching}):
+    others = sorted({record.name for record in matching})
+    if others and not any(means(wanted.name, other) for other in others):
         raise InvalidInput(
             "image", reference, f"{wanted.digest} is an image of {', '.join(others)}"
         )
     if not matching and engine_has(wanted.digest):
         return wanted.digest
     raise CutoverError(
-        f"image {wanted.digest} not on host and no registry set; bake or load {wanted.name} first",
+        f"image {wanted.digest} not on host and no registry set; bake, load or pull {wanted.name} first",
         image=reference,
-        known=[record.reference for record in records if record.name == wanted.name],
+        known=[record.reference for record in records if means(wanted.name, record.name)],
         unreadable=unreadable,
     )

@@ -23,7 +23,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
     ImageReference,
+    find_host_record,
     images_dir,
+    means,
     parse_reference,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.signature import (
@@ -98,10 +100,15 @@ def verify_image(reference: str, image_id: str, keys: t.Sequence[str], state_dir
             f"but by {claimed or 'none'}",
             image_id,
         )
-    _check_statement(wanted, image_id, envelope)
+    record = find_host_record(state_dir, image_id)
+    # A registry may have the image with compressed layers; its ID, which is signed, is the same.
+    compressed = record.compressed_digests if record else ()
+    _check_statement(wanted, image_id, envelope, compressed)
 
 
-def _check_statement(wanted: ImageReference, image_id: str, envelope: Envelope) -> None:
+def _check_statement(
+    wanted: ImageReference, image_id: str, envelope: Envelope, compressed: t.Collection[str]
+) -> None:
     """Compare what was signed with what is to run; only now is its content worth reading."""
     try:
         content = json.loads(envelope.payload)
@@ -113,11 +120,11 @@ def _check_statement(wanted: ImageReference, image_id: str, envelope: Envelope) 
         raise _refused(wanted, "has a signature that does not name one image", image_id) from error
     if kinds != (STATEMENT_TYPE, STATEMENT, SIGNED_IMAGE):
         raise _refused(wanted, f"has a signature of another kind, {kinds[2]}", image_id)
-    if name != wanted.name:
+    if not means(wanted.name, name):
         raise _refused(wanted, f"is signed for repository {name}, not {wanted.name}", image_id)
     if signed_id != image_id:
         raise _refused(wanted, f"has the signature of another image, {signed_id}", image_id)
-    if wanted.digest not in (manifest, signed_id):
+    if wanted.digest not in (manifest, signed_id, *compressed):
         raise _refused(wanted, f"has the signature of {name}@{manifest}", image_id)
 
 

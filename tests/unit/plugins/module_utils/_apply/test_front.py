@@ -76,7 +76,7 @@ REFUSALS: list[tuple[str, Ask, str, str]] = [
         "B15",
         lambda host: (host.spec("1", ABSENT), ""),
         f"image {ABSENT} not on host and no registry set",
-        "bake or load shop first",
+        "bake, load or pull shop first",
     ),
     ("B16", lambda host: (host.spec("1", FOREIGN), ""), "image: image is s390x, host ", FOREIGN),
     (

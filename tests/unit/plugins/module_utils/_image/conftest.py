@@ -138,14 +138,16 @@ class World:
         return bake.Bake(bake.read_inputs(self.recipe), options, None, no_tools).ensure()
 
 
-def add_base(root: pathlib.Path, folder: str = "output") -> BakeRecord:
+def add_base(
+    root: pathlib.Path, folder: str = "output", name: str = "base/tiny", program: bytes = b"#!"
+) -> BakeRecord:
     """Put a base of two files into an output folder."""
     path = root / "base.yml"
-    path.write_text(BASE_RECIPE)
+    path.write_text(BASE_RECIPE.replace("base/tiny", name))
     recipe = load_recipe(str(path))
     target = output.Output(str(root / folder))
     target.create()
-    entries = [Entry("/bin/sh", 0o755, b"#!"), Entry("/etc/os-release", 0o644, b"ID=tiny\n")]
+    entries = [Entry("/bin/sh", 0o755, program), Entry("/etc/os-release", 0o644, b"ID=tiny\n")]
     written = write_entries(entries, str(root / "base.tar"), EPOCH)
     layer = target.layout.adopt(written.path, written.sha256, written.size, "packages")
     config = image_config(recipe, lock.Lock("", EPOCH, "amd64"), "0" * 64, [layer], None)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 
@@ -108,6 +109,41 @@ def test_another_repository_does_not_lend_its_digest(tmp_path: pathlib.Path) -> 
     subject.write_host_record(str(tmp_path), a_record(name="other/app"))
     with pytest.raises(InvalidInput, match="is an image of other/app"):
         subject.resolve_image(f"shop/web@{ID}", str(tmp_path), lambda image: True)
+
+
+@pytest.mark.parametrize(
+    ("name", "means"),
+    [
+        ("shop/web", True),
+        ("registry.example/shop/web", True),
+        ("registry.example:5000/team/shop/web", True),
+        ("localhost/shop/web", True),
+        ("team/shop/web", False),
+        ("registry.example/team/web", False),
+        ("registry.example/myshop/web", False),
+        ("registry.example/shop/web/more", False),
+        ("registry.example/web", False),
+    ],
+)
+def test_a_registrys_name_means_the_record_it_ends_in(
+    tmp_path: pathlib.Path, name: str, means: bool
+) -> None:
+    subject.write_host_record(str(tmp_path), a_record())
+    if means:
+        assert subject.resolve_image(f"{name}@{MANIFEST}", str(tmp_path), lambda image: True) == ID
+        return
+    with pytest.raises(InvalidInput, match="is an image of shop/web"):
+        subject.resolve_image(f"{name}@{MANIFEST}", str(tmp_path), lambda image: True)
+
+
+def test_a_compressed_manifest_stands_for_its_image_and_is_not_forgotten(
+    tmp_path: pathlib.Path,
+) -> None:
+    state, digest = str(tmp_path), "sha256:" + "5" * 64
+    subject.write_host_record(state, dataclasses.replace(a_record(), compressed_digests=(digest,)))
+    assert subject.resolve_image(f"shop/web@{digest}", state, lambda image: True) == ID
+    assert not subject.write_host_record(state, a_record())
+    assert subject.resolve_image(f"shop/web@{digest}", state, lambda image: True) == ID
 
 
 def test_record_is_private_round_trips_and_is_written_once(tmp_path: pathlib.Path) -> None:
