@@ -14,7 +14,8 @@ description:
   - Makes sure that the image of each recipe exists. An image that was baked from the same inputs is left as it is,
     within
     milliseconds. The same version with other inputs is a failure, because a version never changes.
-  - First brings every locked input into O(store) and checks its hash, then bakes without a network. Recipes of the
+  - First brings every locked input into O(store) and checks its hash, unless O(fetch=false), then bakes without a
+    network. Recipes of the
     kind C(base) are
     bootstrapped by C(mmdebstrap) from the locked packages, recipes of the kind C(app) are assembled on their base
     without a daemon.
@@ -31,6 +32,13 @@ options:
     description: Folder with the fetched inputs, each named by its sha256.
     type: path
     default: ~/.cache/immutable-cutover/store
+  fetch:
+    description:
+      - Whether inputs that O(store) lacks are fetched first, for the convenience of one call.
+      - With V(false) the whole bake uses no network, and an input that M(immutable.cutover.image_fetch) did not
+        bring is a failure that names it.
+    type: bool
+    default: true
   load:
     description:
       - Whether the images are loaded into the engine O(engine), and noted in O(state_dir) so that a release can name
@@ -47,6 +55,7 @@ options:
     default: /var/lib/immutable-cutover
 seealso:
   - module: immutable.cutover.image_lock
+  - module: immutable.cutover.image_fetch
   - module: immutable.cutover.image_info
 """
 

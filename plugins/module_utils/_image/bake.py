@@ -37,7 +37,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     read_record,
     write_host_record,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store, fetch
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    Store,
+    fetch,
+    missing_inputs,
+    require_fetched,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
@@ -54,6 +59,7 @@ class BakeOptions:
     state_dir: str
     archive: bool = False
     check: bool = False
+    fetch: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,6 +128,7 @@ class Bake:
         if self.options.check:
             record = known
             if known is None:
+                self._would_fetch()
                 self._will(f"bake {self.recipe.tag}")
         else:
             record = known or self._bake()
@@ -163,9 +170,7 @@ class Bake:
             store = Store(self.options.store)
             lock = self.inputs.lock
             base = self._base()
-            fetched = fetch(self.recipe, lock, store, self.run)
-            if fetched:
-                self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
+            self._fetch(store)
             record = assemble(
                 self.recipe,
                 lock,
@@ -180,6 +185,22 @@ class Bake:
             self.output.add(record)
             self._will(f"bake {self.recipe.tag}")
             return record
+
+    def _fetch(self, store: Store) -> None:
+        if not self.options.fetch:
+            require_fetched(self.recipe, self.inputs.lock, store)
+            return
+        fetched = fetch(self.recipe, self.inputs.lock, store, self.run)
+        if fetched:
+            self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
+
+    def _would_fetch(self) -> None:
+        store = Store(self.options.store)
+        if not self.options.fetch:
+            require_fetched(self.recipe, self.inputs.lock, store)
+        missing = missing_inputs(self.inputs.lock, store).names
+        if missing:
+            self._will(f"fetch {len(missing)} inputs of {self.recipe.tag}")
 
     def _base(self) -> BaseImage | None:
         locked = self.inputs.lock.base

@@ -31,7 +31,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.process i
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     read_host_records,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.store import DEFAULT_STORE
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    DEFAULT_STORE,
+    Store,
+    fetch,
+    missing_inputs,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._state import DEFAULT_STATE_DIR
 
 if t.TYPE_CHECKING:
@@ -56,10 +61,13 @@ LOCK_SPEC: dict[str, t.Any] = {
     "epoch": {"type": "int"},
     "arch": {"type": "str", "choices": ["amd64", "arm64"]},
 }
+_STORE: dict[str, t.Any] = {"store": {"type": "path", "default": DEFAULT_STORE}}
+FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE}
 IMAGE_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_ENGINE,
-    "store": {"type": "path", "default": DEFAULT_STORE},
+    **_STORE,
+    "fetch": {"type": "bool", "default": True},
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
 }
@@ -107,6 +115,36 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
     }
 
 
+def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
+    """Bring the locked inputs of every recipe into the store; return what was missing."""
+    store = Store(params["store"])
+    workers = params["concurrency"]
+    inputs = for_each(_recipes(params), read_inputs, workers)
+
+    def work(item: BakeInputs) -> list[str]:
+        if check:
+            return missing_inputs(item.lock, store).names
+        return fetch(item.recipe, item.lock, store, run_tool)
+
+    missing = for_each(inputs, work, workers)
+    pairs = list(zip(inputs, missing, strict=True))
+    before = {item.recipe.tag: {"missing": names} for item, names in pairs}
+    after: dict[str, t.Any] = {item.recipe.tag: {"missing": []} for item in inputs}
+    return {
+        "changed": any(missing),
+        "inputs": [
+            {"recipe": item.recipe.path, "changed": bool(names), "fetched": names}
+            for item, names in pairs
+        ],
+        "before": before,
+        "after": after,
+        "actions": [
+            f"fetch {len(names)} inputs of {item.recipe.tag}" for item, names in pairs if names
+        ],
+        "diff": {"before": before, "after": after},
+    }
+
+
 def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Bake every recipe that needs it; nothing is changed before all of them are valid."""
     options = BakeOptions(
@@ -115,6 +153,7 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         state_dir=params["state_dir"],
         archive=params["archive"],
         check=check,
+        fetch=params["fetch"],
     )
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)

@@ -49,6 +49,7 @@ class Kitchen:
             "state_dir": str(self.root / "state"),
             "engine": {},
             "concurrency": 2,
+            "fetch": True,
             "load": False,
             "archive": False,
             "upgrade": False,

@@ -1,0 +1,77 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tests of what the image modules return."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+import typing as t
+
+import pytest
+
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image import front as subject
+
+if t.TYPE_CHECKING:
+    from tests.unit.plugins.module_utils._image.conftest import World
+
+
+def params(world: World, *recipes: str, **changes: t.Any) -> dict[str, t.Any]:
+    """Return the options of a module."""
+    return {
+        "recipes": list(recipes) or [world.recipe],
+        "output": str(world.root / "output"),
+        "store": str(world.root / "store"),
+        "state_dir": str(world.root / "state"),
+        "engine": {},
+        "concurrency": 2,
+        "fetch": True,
+        "load": False,
+        "archive": False,
+        **changes,
+    }
+
+
+def index(world: World, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Move the wheel out of the store into an index that serves it."""
+    wheel = world.root / "pkg-1.0-py3-none-any.whl"
+    shutil.move(world.root / "store/sha256" / world.wheel, wheel)
+
+    def run(argv: t.Sequence[str], env: t.Mapping[str, str]) -> str:
+        digest = world.wheel
+        pathlib.Path(argv[argv.index("--output-file") + 1]).write_text(
+            '[[packages]]\nname = "pkg"\nversion = "1.0"\n'
+            f'wheels = [{{url = "file://{wheel}", hashes = {{sha256 = "{digest}"}}}}]\n'
+        )
+        return ""
+
+    monkeypatch.setattr(subject, "run_tool", run)
+    return wheel
+
+
+@pytest.mark.usefixtures("tools")
+def test_fetching_is_predicted_then_done_then_unchanged(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(world, monkeypatch)
+    predicted = subject.fetch_images(params(world), check=True)
+    assert list((world.root / "store/sha256").iterdir()) == []
+    done = subject.fetch_images(params(world), check=False)
+    assert done == predicted
+    assert done["changed"]
+    assert done["actions"] == ["fetch 1 inputs of shop/web:1.0.0"]
+    assert done["inputs"][0]["fetched"] == ["pkg-1.0-py3-none-any.whl"]
+    again = subject.fetch_images(params(world), check=False)
+    assert (again["changed"], again["actions"]) == (False, [])
+    assert subject.bake_images(params(world, fetch=False), check=False)["changed"]
+
+
+@pytest.mark.usefixtures("tools")
+def test_b43_what_is_fetched_must_be_what_was_locked(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index(world, monkeypatch).write_bytes(b"another")
+    with pytest.raises(CutoverError, match=f"hash mismatch: expected {world.wheel} got"):
+        subject.fetch_images(params(world), check=False)
+    assert list((world.root / "store/sha256").iterdir()) == []
