@@ -24,6 +24,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.locker im
     LockOptions,
     LockResult,
     lock_recipe,
+    unknown_packages,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import DEFAULT_OUTPUT
@@ -55,13 +56,16 @@ _ENGINE: dict[str, t.Any] = {
     "engine": {"type": "dict", "options": ENGINE_SPEC, "default": {}},
     "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
 }
+_STORE: dict[str, t.Any] = {"store": {"type": "path", "default": DEFAULT_STORE}}
 LOCK_SPEC: dict[str, t.Any] = {
     **_RECIPES,
+    **_STORE,
     "upgrade": {"type": "bool", "default": False},
+    "upgrade_packages": {"type": "list", "elements": "str", "default": []},
+    "unknown_packages": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
     "epoch": {"type": "int"},
     "arch": {"type": "str", "choices": ["amd64", "arm64"]},
 }
-_STORE: dict[str, t.Any] = {"store": {"type": "path", "default": DEFAULT_STORE}}
 FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE}
 IMAGE_SPEC: dict[str, t.Any] = {
     **_RECIPES,
@@ -84,8 +88,13 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
         arch=params["arch"] or "",
         epoch=epoch,
         upgrade=params["upgrade"],
+        upgrade_packages=tuple(params["upgrade_packages"]),
+        store=params["store"],
     )
     recipes = _recipes(params)
+    unknown = unknown_packages(recipes, options.upgrade_packages)
+    if unknown and params["unknown_packages"] == "fail":
+        raise InvalidInput("upgrade_packages", unknown[0], "must be in the lock of a recipe")
 
     def lock(path: str) -> LockResult:
         return lock_recipe(path, options, run_tool, write=not check)
@@ -99,6 +108,7 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
             {"recipe": path, "path": result.path, "changed": result.changed}
             for path, result in zip(recipes, results, strict=True)
         ],
+        "unknown_packages": unknown,
         "before": before,
         "after": after,
         "actions": [action for result in results for action in result.actions],

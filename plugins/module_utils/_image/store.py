@@ -64,6 +64,9 @@ class Store:
 
     def adopt(self, path: str, digest: str, name: str) -> None:
         """Move a download in if it is what was locked."""
+        if os.path.islink(path):
+            # apt links to the files of a source that is a folder; the store must outlive that folder.
+            path = shutil.copyfile(path, f"{path}.copy")
         found = sha256_file(path)
         if found != digest:
             raise CutoverError(f"{name}: hash mismatch: expected {digest} got {found}")

@@ -53,6 +53,8 @@ class Kitchen:
             "load": False,
             "archive": False,
             "upgrade": False,
+            "upgrade_packages": [],
+            "unknown_packages": "fail",
             "epoch": None,
             "arch": None,
             **changes,
