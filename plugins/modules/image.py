@@ -19,6 +19,9 @@ description:
     kind C(base) are
     bootstrapped by C(mmdebstrap) from the locked packages, recipes of the kind C(app) are assembled on their base
     without a daemon.
+  - Layers that another version of an app in O(output) has from the same inputs are not written again. They are taken
+    over to another base only if the ABI of both bases is equal (the label C(immutable.cutover.abi)) and no layer of
+    the app touches a package database.
   - Both digests, the manifest's and the image ID, depend on nothing but the locked inputs.
   - Needs root for recipes of the kind C(base). Needs the Docker SDK for Python if O(load=true).
 author:
@@ -91,6 +94,14 @@ images:
     changed:
       description: Whether there was anything to do for this image.
       type: bool
+    how:
+      description:
+        - V(baked), V(unchanged), or V(rebased) if only the base differs from another version of the app, whose layers
+          were then put on the new base as they are. The digests are those that a full bake gives.
+      type: str
+    why:
+      description: Why an app that could have been rebased was baked in full, else empty.
+      type: str
     name:
       description: The repository.
       type: str

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     BaseImage,
+    Blob,
     docker_archive,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
@@ -36,6 +38,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     host_record_path,
     read_record,
     write_host_record,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.reuse import (
+    abi_of,
+    find_reusable,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
     Store,
@@ -72,6 +78,8 @@ class BakeResult:
     before: t.Mapping[str, t.Any]
     after: t.Mapping[str, t.Any]
     actions: tuple[str, ...]
+    how: str = "unchanged"
+    why: str = ""
 
     @property
     def changed(self) -> bool:
@@ -120,6 +128,7 @@ class Bake:
         self.run = run
         self.output = Output(options.output)
         self.actions: list[str] = []
+        self.how, self.why = "unchanged", ""
 
     def ensure(self) -> BakeResult:
         """Make sure the image exists, and is on the engine if there is one."""
@@ -128,15 +137,41 @@ class Bake:
         if self.options.check:
             record = known
             if known is None:
-                self._would_fetch()
-                self._will(f"bake {self.recipe.tag}")
+                reused: t.Mapping[str, Blob] = {}
+                with contextlib.suppress(CutoverError):
+                    # In check mode the base may be one that would only be baked.
+                    reused = self._reusable(self._base())
+                self._would_fetch(self._needed(reused))
+                self._will_bake()
         else:
             record = known or self._bake()
             record = self._archived(record)
         if self.engine is not None:
             self._load(self.engine, record)
         after = self._after(record)
-        return BakeResult(self.recipe, self.inputs.hash, record, before, after, tuple(self.actions))
+        return BakeResult(
+            self.recipe,
+            self.inputs.hash,
+            record,
+            before,
+            after,
+            tuple(self.actions),
+            self.how,
+            self.why,
+        )
+
+    def _will_bake(self) -> None:
+        if self.how != "rebased":
+            self.how = "baked"
+        self._will(f"{'rebase' if self.how == 'rebased' else 'bake'} {self.recipe.tag}")
+
+    def _reusable(self, base: BaseImage | None) -> t.Mapping[str, Blob]:
+        """Return what an older version has already, and note whether that makes this a rebase."""
+        found = find_reusable(self.output, self.recipe, self.inputs.lock, base)
+        if found.rebased:
+            self.how = "rebased"
+        self.why = found.why_not
+        return found.layers
 
     def _will(self, action: str) -> None:
         self.actions.append(action)
@@ -170,7 +205,8 @@ class Bake:
             store = Store(self.options.store)
             lock = self.inputs.lock
             base = self._base()
-            self._fetch(store)
+            reused = self._reusable(base)
+            self._fetch(store, self._needed(reused))
             record = assemble(
                 self.recipe,
                 lock,
@@ -180,25 +216,31 @@ class Bake:
                 store,
                 self.output.layout,
                 self.run,
+                reused,
             )
             self.output.keep_lock(record, lock)
             self.output.add(record)
-            self._will(f"bake {self.recipe.tag}")
+            self._will_bake()
             return record
 
-    def _fetch(self, store: Store) -> None:
+    def _needed(self, reused: t.Mapping[str, Blob]) -> Lock:
+        """Return what is locked without what a reused layer holds already."""
+        lock = self.inputs.lock
+        return replace(lock, python=()) if "wheels" in reused else lock
+
+    def _fetch(self, store: Store, lock: Lock) -> None:
         if not self.options.fetch:
-            require_fetched(self.recipe, self.inputs.lock, store)
+            require_fetched(self.recipe, lock, store)
             return
-        fetched = fetch(self.recipe, self.inputs.lock, store, self.run)
+        fetched = fetch(self.recipe, lock, store, self.run)
         if fetched:
             self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
 
-    def _would_fetch(self) -> None:
+    def _would_fetch(self, lock: Lock) -> None:
         store = Store(self.options.store)
         if not self.options.fetch:
-            require_fetched(self.recipe, self.inputs.lock, store)
-        missing = missing_inputs(self.inputs.lock, store).names
+            require_fetched(self.recipe, lock, store)
+        missing = missing_inputs(lock, store).names
         if missing:
             self._will(f"fetch {len(missing)} inputs of {self.recipe.tag}")
 
@@ -210,7 +252,17 @@ class Bake:
         base = load_base(self.output.layout, record)
         if tuple(layer.digest for layer in base.layers) != locked.diff_ids:
             raise CutoverError(f"base {locked.ref}: layers are not the locked ones; lock again")
+        self._refuse_other_python(base)
         return base
+
+    def _refuse_other_python(self, base: BaseImage) -> None:
+        wanted = self.recipe.python.version if self.recipe.python else ""
+        has = dict(part.split("=") for part in abi_of(base).split() if "=" in part).get("python")
+        if wanted and has not in (None, "none", wanted):
+            raise CutoverError(
+                f"{self.recipe.path}: python.version: wheels are locked for Python {wanted}, "
+                f"but {base.record.tag} has Python {has}; set it to '{has}' and lock again"
+            )
 
     def _archived(self, record: BakeRecord) -> BakeRecord:
         path = self.output.archive_path(record.name, record.version)

@@ -91,7 +91,7 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
         upgrade_packages=tuple(params["upgrade_packages"]),
         store=params["store"],
     )
-    recipes = _recipes(params)
+    recipes = recipe_paths(params)
     unknown = unknown_packages(recipes, options.upgrade_packages)
     if unknown and params["unknown_packages"] == "fail":
         raise InvalidInput("upgrade_packages", unknown[0], "must be in the lock of a recipe")
@@ -129,7 +129,7 @@ def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Bring the locked inputs of every recipe into the store; return what was missing."""
     store = Store(params["store"])
     workers = params["concurrency"]
-    inputs = for_each(_recipes(params), read_inputs, workers)
+    inputs = for_each(recipe_paths(params), read_inputs, workers)
 
     def work(item: BakeInputs) -> list[str]:
         if check:
@@ -166,11 +166,11 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         fetch=params["fetch"],
     )
     workers = params["concurrency"]
-    inputs = for_each(_recipes(params), read_inputs, workers)
+    inputs = for_each(recipe_paths(params), read_inputs, workers)
     refuse_duplicates(inputs)
 
     def bake(item: BakeInputs) -> BakeResult:
-        engine = _engine(params) if params["load"] else None
+        engine = connect(params) if params["load"] else None
         return Bake(item, options, engine, run_tool).ensure()
 
     results = for_each(inputs, bake, workers)
@@ -191,6 +191,8 @@ def _image(result: BakeResult) -> dict[str, t.Any]:
     return {
         "recipe": result.recipe.path,
         "changed": result.changed,
+        "how": result.how,
+        "why": result.why,
         "name": result.recipe.name,
         "version": result.recipe.version,
         "recipe_hash": result.recipe_hash,
@@ -205,7 +207,7 @@ def list_images(params: Params) -> dict[str, t.Any]:
     """List images and records, of one repository or all."""
     wanted = params["name"]
     records, unreadable = read_host_records(params["state_dir"])
-    images = _engine(params).list_ours()
+    images = connect(params).list_ours()
     return {
         "changed": False,
         "images": [image for image in images if wanted in ("", image["name"])],
@@ -214,7 +216,8 @@ def list_images(params: Params) -> dict[str, t.Any]:
     }
 
 
-def _engine(params: Params) -> EngineImages:
+def connect(params: Params) -> EngineImages:
+    """Return the engine of these options."""
     # Importing the SDK takes 0.2 s, and what never connects must not pay for it.
     from ansible_collections.immutable.cutover.plugins.module_utils._image import engine_images
 
@@ -224,7 +227,8 @@ def _engine(params: Params) -> EngineImages:
     )
 
 
-def _recipes(params: Params) -> list[str]:
+def recipe_paths(params: Params) -> list[str]:
+    """Return the recipe files by their whole path."""
     recipes = [os.path.abspath(os.path.expanduser(path)) for path in params["recipes"]]
     if not recipes:
         raise InvalidInput("recipes", recipes, "must name at least one recipe")

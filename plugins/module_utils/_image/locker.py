@@ -84,7 +84,7 @@ def lock_recipe(path: str, options: LockOptions, run: Run, write: bool) -> LockR
     resolver = _Resolver(recipe, arch, options, run, None if _other(old, arch) else old)
     lock = Lock(
         recipe_checksum=recipe_checksum(recipe),
-        epoch=_epoch(recipe, old, options.epoch),
+        epoch=0,
         arch=arch,
         base=_lock_base(recipe, options.output),
         apt=resolver.apt(),
@@ -92,6 +92,7 @@ def lock_recipe(path: str, options: LockOptions, run: Run, write: bool) -> LockR
         files=lock_files(files),
         inputs=input_checksums(recipe),
     )
+    lock = replace(lock, epoch=_epoch(recipe, old, lock, options.epoch))
     after = lock.to_bytes().decode()
     actions = tuple(_describe(recipe, old, lock)) if before != after else ()
     if write and before != after:
@@ -198,10 +199,13 @@ def _lock_base(recipe: Recipe, output: str) -> BaseLock | None:
     return BaseLock(recipe.base, record.manifest_digest, record.image_id, diff_ids)
 
 
-def _epoch(recipe: Recipe, old: Lock | None, given: int | None) -> int:
+def _epoch(recipe: Recipe, old: Lock | None, new: Lock, given: int | None) -> int:
+    """Return the time of what is in the image; it stays while that stays, so that layers can be reused."""
     if given is not None:
         return given
-    if old is not None and old.recipe_checksum == recipe_checksum(recipe):
+    if old is not None and old.recipe_checksum == new.recipe_checksum:
+        return old.epoch
+    if old is not None and (old.apt, old.python, old.files) == (new.apt, new.python, new.files):
         return old.epoch
     return commit_time(recipe.path) or FALLBACK_EPOCH
 

@@ -122,17 +122,26 @@ class World:
         return bake.Bake(bake.read_inputs(self.recipe), options, None, no_tools).ensure()
 
 
-def add_base(root: pathlib.Path, folder: str = "output") -> BakeRecord:
-    """Put a base of two files into an output folder."""
+def add_base(
+    root: pathlib.Path,
+    folder: str = "output",
+    version: str = "1.0.0",
+    apt: t.Mapping[str, str] | None = None,
+) -> BakeRecord:
+    """Put a base of two files into an output folder; with another version its content differs, too."""
     path = root / "base.yml"
-    path.write_text(BASE_RECIPE)
+    path.write_text(BASE_RECIPE.replace("1.0.0", version))
     recipe = load_recipe(str(path))
     target = output.Output(str(root / folder))
     target.create()
-    entries = [Entry("/bin/sh", 0o755, b"#!"), Entry("/etc/os-release", 0o644, b"ID=tiny\n")]
+    entries = [
+        Entry("/bin/sh", 0o755, b"#!"),
+        Entry("/etc/os-release", 0o644, f"ID={version}\n".encode()),
+    ]
     written = write_entries(entries, str(root / "base.tar"), EPOCH)
     layer = target.layout.adopt(written.path, written.sha256, written.size, "packages")
-    config = image_config(recipe, lock.Lock("", EPOCH, "amd64"), "0" * 64, [layer], None)
+    debs = tuple(lock.DebLock(*item, "amd64", "", 0, "") for item in (apt or {}).items())
+    config = image_config(recipe, lock.Lock("", EPOCH, "amd64", apt=debs), "0" * 64, [layer], None)
     record = BakeRecord(
         name=recipe.name,
         version=recipe.version,
