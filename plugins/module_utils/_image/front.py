@@ -20,6 +20,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     read_inputs,
     refuse_duplicates,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.graph import graph, lines
 from ansible_collections.immutable.cutover.plugins.module_utils._image.locker import (
     LockOptions,
     LockResult,
@@ -27,7 +28,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.locker im
     unknown_packages,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
-from ansible_collections.immutable.cutover.plugins.module_utils._image.output import DEFAULT_OUTPUT
+from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
+    DEFAULT_OUTPUT,
+    Output,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     read_host_records,
@@ -75,7 +79,13 @@ IMAGE_SPEC: dict[str, t.Any] = {
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
 }
-INFO_SPEC: dict[str, t.Any] = {**_ENGINE, "name": {"type": "str", "default": ""}}
+INFO_SPEC: dict[str, t.Any] = {
+    **_ENGINE,
+    "name": {"type": "str", "default": ""},
+    "graph": {"type": "bool", "default": False},
+    "base": {"type": "str", "default": ""},
+    "output": {"type": "path", "default": DEFAULT_OUTPUT},
+}
 
 
 def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
@@ -207,8 +217,14 @@ def list_images(params: Params) -> dict[str, t.Any]:
     """List images and records, of one repository or all."""
     wanted = params["name"]
     records, unreadable = read_host_records(params["state_dir"])
-    images = connect(params).list_ours()
+    # What stands on what is in the records: a build host may have no engine.
+    images = [] if params["graph"] else connect(params).list_ours()
+    found: dict[str, t.Any] = {}
+    if params["graph"]:
+        bases = graph(Output(params["output"]).records(), records, params["base"])
+        found = {"graph": bases, "graph_lines": lines(bases)}
     return {
+        **found,
         "changed": False,
         "images": [image for image in images if wanted in ("", image["name"])],
         "records": [r.to_mapping() for r in records if wanted in ("", r.name)],

@@ -317,7 +317,14 @@ def test_what_is_on_the_engine_is_listed(
     kitchen: Kitchen, client: docker.DockerClient, base: BakeRecord, app: BakeRecord
 ) -> None:
     kitchen.bake(kitchen.base, kitchen.app(base.reference), load=True)
-    params = {"name": APP, "engine": {}, "state_dir": str(kitchen.root / "state")}
+    params = {
+        "name": APP,
+        "engine": {},
+        "state_dir": str(kitchen.root / "state"),
+        "graph": False,
+        "base": "",
+        "output": str(kitchen.root / "output"),
+    }
     listed = front.list_images(params)
     (image,) = listed["images"]
     assert image["image_id"] == app.image_id
