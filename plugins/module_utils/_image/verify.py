@@ -67,24 +67,25 @@ def _lend(output: Output, base: BakeRecord, fresh: Output) -> None:
 
 def _difference(kept: Layout, record: BakeRecord, fresh: Layout, again: BakeRecord) -> str:
     """Return the first thing that differs, from the layers up: a layer that differs changes everything above it."""
-    for number, (old, new) in enumerate(itertools.zip_longest(record.layers, again.layers), 1):
-        if old is None or new is None:
-            return f"layer {number} ({(old or new).purpose}): {'only now' if old is None else 'not any more'}"
-        where = f"layer {number} ({old.purpose})"
-        path = kept.blob_path(old.digest)
+    for number, (a, b) in enumerate(itertools.zip_longest(record.layers, again.layers), 1):
+        if a is None or b is None:
+            return f"layer {number} ({(a or b).purpose}): {'only now' if a is None else 'not any more'}"
+        where = f"layer {number} ({a.purpose})"
+        path = kept.blob_path(a.digest)
         if not os.path.exists(path):
-            return f"{where}: blob {old.digest} is missing"
-        damaged = "sha256:" + sha256_file(path) != old.digest
-        if damaged or old.digest != new.digest:
+            return f"{where}: blob {a.digest} is missing"
+        damaged = "sha256:" + sha256_file(path) != a.digest
+        if damaged or a.digest != b.digest:
             told = "the stored blob is damaged: " if damaged else ""
-            return f"{where}: {told}{first_difference(path, fresh.blob_path(new.digest))}"
+            return f"{where}: {told}{first_difference(path, fresh.blob_path(b.digest))}"
     for what, old_digest, new_digest in (
         ("config", record.image_id, again.image_id),
         ("manifest", record.manifest_digest, again.manifest_digest),
     ):
-        pair = (_blob(kept, old_digest), _blob(fresh, new_digest))
+        old, new = _blob(kept, old_digest), _blob(fresh, new_digest)
         # The label with the hash of all inputs always differs, too, and says the least.
-        found = _json_difference(*map(_without_hash, pair), what) or _json_difference(*pair, what)
+        found = _json_difference(_without_hash(old), _without_hash(new), what)
+        found = found or _json_difference(old, new, what)
         if found:
             return found
     if record.recipe_hash != again.recipe_hash:
