@@ -96,8 +96,9 @@ images:
       type: bool
     how:
       description:
-        - V(baked), V(unchanged), or V(rebased) if only the base differs from another version of the app, whose layers
-          were then put on the new base as they are. The digests are those that a full bake gives.
+        - V(unchanged), V(baked), V(rebased) if all layers of the app were taken over from another version to another
+          base, or V(reused) if they were taken over and the base is the same. The digests are those that a full bake
+          gives.
       type: str
     why:
       description: Why an app that could have been rebased was baked in full, else empty.

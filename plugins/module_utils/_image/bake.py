@@ -17,6 +17,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.files imp
     FileInput,
     scan_files,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.loaded import (
+    note_loaded,
+    still_loaded,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
     Lock,
     recipe_hash,
@@ -119,7 +123,12 @@ class Bake:
     """One recipe on its way to an image."""
 
     def __init__(
-        self, inputs: BakeInputs, options: BakeOptions, engine: EngineImages | None, run: Run
+        self,
+        inputs: BakeInputs,
+        options: BakeOptions,
+        engine: EngineImages | None,
+        run: Run,
+        loaded: bool = False,
     ) -> None:
         self.inputs = inputs
         self.recipe = inputs.recipe
@@ -127,6 +136,7 @@ class Bake:
         self.engine = engine
         self.run = run
         self.output = Output(options.output)
+        self.loaded = loaded
         self.actions: list[str] = []
         self.how, self.why = "unchanged", ""
 
@@ -161,15 +171,15 @@ class Bake:
         )
 
     def _will_bake(self) -> None:
-        if self.how != "rebased":
+        if self.how == "unchanged":
             self.how = "baked"
         self._will(f"{'rebase' if self.how == 'rebased' else 'bake'} {self.recipe.tag}")
 
     def _reusable(self, base: BaseImage | None) -> t.Mapping[str, Blob]:
         """Return what an older version has already, and note whether that makes this a rebase."""
         found = find_reusable(self.output, self.recipe, self.inputs.lock, base)
-        if found.rebased:
-            self.how = "rebased"
+        if found.whole:
+            self.how = "rebased" if found.rebased else "reused"
         self.why = found.why_not
         return found.layers
 
@@ -278,6 +288,7 @@ class Bake:
         if record is None:
             self._will(f"load {self.recipe.tag}")
             return
+        state_dir = self.options.state_dir
         if not engine.has(record.image_id):
             if not self.options.check:
                 engine.load(self.output.layout, record)
@@ -286,21 +297,18 @@ class Bake:
             if not self.options.check:
                 engine.tag(record)
             self._will(f"tag {record.tag}")
-        if not self._recorded(record):
+        if not is_recorded(state_dir, record):
             if not self.options.check:
-                write_host_record(self.options.state_dir, record)
+                write_host_record(state_dir, record)
             self._will(f"record {record.tag}")
 
-    def _recorded(self, record: BakeRecord) -> bool:
-        try:
-            found = read_record(host_record_path(self.options.state_dir, record.image_id))
-        except CutoverError:
-            return False
-        # The same image may have been baked into another folder too.
-        return replace(found, layout=record.layout, archive=record.archive) == record
+        if not self.options.check and not still_loaded(state_dir, record, engine.host):
+            note_loaded(state_dir, record, engine.host, engine.info())
 
     def _state(self, record: BakeRecord | None) -> dict[str, t.Any]:
-        loaded = bool(record and self.engine and self.engine.has(record.image_id))
+        loaded = self.loaded
+        if record is not None and self.engine is not None:
+            loaded = self.engine.has(record.image_id)
         return {
             "tag": self.recipe.tag,
             "baked": record is not None,
@@ -312,6 +320,29 @@ class Bake:
         return {
             "tag": self.recipe.tag,
             "baked": True,
-            "loaded": self.engine is not None,
+            "loaded": self.loaded or self.engine is not None,
             "recipe_hash": self.inputs.hash,
         }
+
+
+def is_recorded(state_dir: str, record: BakeRecord) -> bool:
+    """Tell whether the host has the record of this image."""
+    try:
+        found = read_record(host_record_path(state_dir, record.image_id))
+    except CutoverError:
+        return False
+    # The same image may have been baked into another folder too.
+    return replace(found, layout=record.layout, archive=record.archive) == record
+
+
+def surely_loaded(inputs: BakeInputs, options: BakeOptions, host: str) -> bool:
+    """Tell whether the image of these inputs is finished, recorded and on the engine, without asking the engine."""
+    output = Output(options.output)
+    record = output.find(inputs.recipe.name, inputs.recipe.version)
+    return (
+        record is not None
+        and record.recipe_hash == inputs.hash
+        and output.layout.complete(record)
+        and is_recorded(options.state_dir, record)
+        and still_loaded(options.state_dir, record, host)
+    )

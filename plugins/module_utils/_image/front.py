@@ -19,6 +19,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     BakeResult,
     read_inputs,
     refuse_duplicates,
+    surely_loaded,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.graph import graph, lines
 from ansible_collections.immutable.cutover.plugins.module_utils._image.locker import (
@@ -180,8 +181,9 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
     refuse_duplicates(inputs)
 
     def bake(item: BakeInputs) -> BakeResult:
-        engine = connect(params) if params["load"] else None
-        return Bake(item, options, engine, run_tool).ensure()
+        loaded = params["load"] and surely_loaded(item, options, engine_host(params))
+        engine = connect(params) if params["load"] and not loaded else None
+        return Bake(item, options, engine, run_tool, loaded).ensure()
 
     results = for_each(inputs, bake, workers)
     before = {result.recipe.tag: dict(result.before) for result in results}
@@ -237,10 +239,13 @@ def connect(params: Params) -> EngineImages:
     # Importing the SDK takes 0.2 s, and what never connects must not pay for it.
     from ansible_collections.immutable.cutover.plugins.module_utils._image import engine_images
 
-    options = params["engine"] or {}
-    return engine_images.EngineImages(
-        options.get("host") or DEFAULT_HOST, options.get("timeout") or 60
-    )
+    timeout = (params["engine"] or {}).get("timeout") or 60
+    return engine_images.EngineImages(engine_host(params), timeout)
+
+
+def engine_host(params: Params) -> str:
+    """Return the address of the engine."""
+    return (params["engine"] or {}).get("host") or DEFAULT_HOST
 
 
 def recipe_paths(params: Params) -> list[str]:

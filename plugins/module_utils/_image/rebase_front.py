@@ -93,7 +93,7 @@ def _image(item: Rebased) -> dict[str, t.Any]:
         "recipe": item.recipe.path,
         "name": item.recipe.name,
         "version": item.recipe.version,
-        "how": "rebuilt" if how == "baked" else how,
+        "how": {"baked": "rebuilt", "reused": "rebased"}.get(how, how),
         "why": item.why,
         "old": item.old.reference if item.old else "",
         "reference": record.reference if record else "",

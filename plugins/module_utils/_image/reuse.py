@@ -37,6 +37,7 @@ class Reuse:
     """What an older version has that this bake needs, by purpose; or why it is not used."""
 
     layers: t.Mapping[str, Blob] = field(default_factory=dict)
+    whole: bool = False
     rebased: bool = False
     why_not: str = ""
 
@@ -61,7 +62,8 @@ def find_reusable(output: Output, recipe: Recipe, lock: Lock, base: BaseImage | 
         if reason and candidate.whole:
             why_not = why_not or reason
         if not reason and all(_intact(output, blob) for blob in candidate.layers.values()):
-            return Reuse(candidate.layers, candidate.whole and candidate.other_base)
+            whole = candidate.whole
+            return Reuse(candidate.layers, whole, whole and candidate.other_base)
     return Reuse(why_not=why_not)
 
 

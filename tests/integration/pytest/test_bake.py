@@ -229,6 +229,28 @@ def test_the_engine_gives_the_image_the_id_we_computed(
     assert (again["changed"], again["actions"]) == (False, [])
 
 
+def test_what_is_loaded_is_known_without_the_engine_until_it_is_gone(
+    kitchen: Kitchen,
+    client: docker.DockerClient,
+    loaded: BakeRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = kitchen.app(loaded.base)
+    with monkeypatch.context() as patch:
+        patch.setattr(front, "connect", lambda params: pytest.fail("the engine was asked"))
+        again = kitchen.bake(recipe, load=True)
+    assert (again["changed"], again["actions"]) == (False, [])
+    assert again["before"] == again["after"]
+    assert again["after"][f"{APP}:1.0.0"]["loaded"]
+    client.images.remove(f"{APP}:1.0.0", noprune=True)
+    assert kitchen.bake(recipe, load=True)["actions"] != []
+    client.images.get(loaded.image_id).tag(f"{APP}", "other")
+    client.images.remove(f"{APP}:1.0.0", noprune=True)
+    assert kitchen.bake(recipe, load=True)["actions"] == [f"tag {APP}:1.0.0"]
+    client.images.remove(f"{APP}:other", noprune=True)
+    assert kitchen.bake(recipe, load=True)["actions"] == []
+
+
 def test_the_app_runs_without_root_on_a_read_only_root(
     client: docker.DockerClient, loaded: BakeRecord
 ) -> None:
