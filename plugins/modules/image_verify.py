@@ -67,7 +67,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.verify_front import (
+from ansible_collections.immutable.cutover.plugins.module_utils._image.reproduce_front import (
     VERIFY_SPEC,
     verify_images,
 )

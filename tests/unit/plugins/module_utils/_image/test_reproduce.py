@@ -11,8 +11,8 @@ import typing as t
 import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image import verify as subject
-from ansible_collections.immutable.cutover.plugins.module_utils._image import verify_front
+from ansible_collections.immutable.cutover.plugins.module_utils._image import reproduce as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image import reproduce_front
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
     write_entries,
@@ -31,7 +31,7 @@ def verify(world: World) -> list[dict[str, t.Any]]:
         "store": str(world.root / "store"),
         "concurrency": 1,
     }
-    images: list[dict[str, t.Any]] = verify_front.verify_images(params)["images"]
+    images: list[dict[str, t.Any]] = reproduce_front.verify_images(params)["images"]
     return images
 
 

@@ -19,7 +19,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.front imp
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
-from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import (
+from ansible_collections.immutable.cutover.plugins.module_utils._image.reproduce import (
     Verified,
     as_mapping,
     verify,
