@@ -102,7 +102,7 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
         upgrade_packages=tuple(params["upgrade_packages"]),
         store=params["store"],
     )
-    recipes = recipe_paths(params)
+    recipes = _recipes(params)
     unknown = unknown_packages(recipes, options.upgrade_packages)
     if unknown and params["unknown_packages"] == "fail":
         raise InvalidInput("upgrade_packages", unknown[0], "must be in the lock of a recipe")
@@ -140,7 +140,7 @@ def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Bring the locked inputs of every recipe into the store; return what was missing."""
     store = Store(params["store"])
     workers = params["concurrency"]
-    inputs = for_each(recipe_paths(params), read_inputs, workers)
+    inputs = for_each(_recipes(params), read_inputs, workers)
 
     def work(item: BakeInputs) -> list[str]:
         if check:
@@ -177,12 +177,12 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         fetch=params["fetch"],
     )
     workers = params["concurrency"]
-    inputs = for_each(recipe_paths(params), read_inputs, workers)
+    inputs = for_each(_recipes(params), read_inputs, workers)
     refuse_duplicates(inputs)
 
     def bake(item: BakeInputs) -> BakeResult:
         loaded = params["load"] and surely_loaded(item, options, engine_host(params))
-        engine = connect(params) if params["load"] and not loaded else None
+        engine = _engine(params) if params["load"] and not loaded else None
         return Bake(item, options, engine, run_tool, loaded).ensure()
 
     results = for_each(inputs, bake, workers)
@@ -220,7 +220,7 @@ def list_images(params: Params) -> dict[str, t.Any]:
     wanted = params["name"]
     records, unreadable = read_host_records(params["state_dir"])
     # What stands on what is in the records: a build host may have no engine.
-    images = [] if params["graph"] else connect(params).list_ours()
+    images = [] if params["graph"] else _engine(params).list_ours()
     found: dict[str, t.Any] = {}
     if params["graph"]:
         bases = graph(Output(params["output"]).records(), records, params["base"])
@@ -234,7 +234,7 @@ def list_images(params: Params) -> dict[str, t.Any]:
     }
 
 
-def connect(params: Params) -> EngineImages:
+def _engine(params: Params) -> EngineImages:
     """Return the engine of these options."""
     # Importing the SDK takes 0.2 s, and what never connects must not pay for it.
     from ansible_collections.immutable.cutover.plugins.module_utils._image import engine_images
@@ -248,7 +248,7 @@ def engine_host(params: Params) -> str:
     return (params["engine"] or {}).get("host") or DEFAULT_HOST
 
 
-def recipe_paths(params: Params) -> list[str]:
+def _recipes(params: Params) -> list[str]:
     """Return the recipe files by their whole path."""
     recipes = [os.path.abspath(os.path.expanduser(path)) for path in params["recipes"]]
     if not recipes:

@@ -14,8 +14,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
     IMAGE_SPEC,
     Params,
-    connect,
-    recipe_paths,
+    _engine,
+    _recipes,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
@@ -48,7 +48,7 @@ def rebase_images(params: Params, check: bool) -> dict[str, t.Any]:
     )
     output = Output(params["output"])
     base = find_base(output, params["base"])
-    recipes, workers = recipe_paths(params), params["concurrency"]
+    recipes, workers = _recipes(params), params["concurrency"]
 
     def plan(path: str) -> Rebase | Rebased:
         return plan_rebase(path, base, output, params["bump"])
@@ -61,7 +61,7 @@ def rebase_images(params: Params, check: bool) -> dict[str, t.Any]:
     def work(item: Rebase | Rebased) -> Rebased:
         if isinstance(item, Rebased):
             return item
-        return carry_out(item, options, connect(params) if params["load"] else None, run_tool)
+        return carry_out(item, options, _engine(params) if params["load"] else None, run_tool)
 
     results = for_each(planned, work, workers)
     before = {

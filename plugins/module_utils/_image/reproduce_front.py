@@ -14,7 +14,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
     FETCH_SPEC,
     Params,
-    recipe_paths,
+    _recipes,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
@@ -31,7 +31,7 @@ VERIFY_SPEC: dict[str, t.Any] = FETCH_SPEC
 def verify_images(params: Params) -> dict[str, t.Any]:
     """Bake every recipe again and compare; a difference is a failure that names the first one of each image."""
     output, workers = Output(params["output"]), params["concurrency"]
-    inputs = for_each(recipe_paths(params), read_inputs, workers)
+    inputs = for_each(_recipes(params), read_inputs, workers)
 
     def work(item: BakeInputs) -> Verified:
         return verify(item, output, params["store"], run_tool)

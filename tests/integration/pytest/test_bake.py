@@ -237,7 +237,7 @@ def test_what_is_loaded_is_known_without_the_engine_until_it_is_gone(
 ) -> None:
     recipe = kitchen.app(loaded.base)
     with monkeypatch.context() as patch:
-        patch.setattr(front, "connect", lambda params: pytest.fail("the engine was asked"))
+        patch.setattr(front, "_engine", lambda params: pytest.fail("the engine was asked"))
         again = kitchen.bake(recipe, load=True)
     assert (again["changed"], again["actions"]) == (False, [])
     assert again["before"] == again["after"]
