@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import shutil
 import typing as t
@@ -12,6 +13,11 @@ import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import front as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image import lock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
+    load_recipe,
+    recipe_checksum,
+)
 
 if t.TYPE_CHECKING:
     from tests.unit.plugins.module_utils._image.conftest import World
@@ -75,3 +81,26 @@ def test_b43_what_is_fetched_must_be_what_was_locked(
     with pytest.raises(CutoverError, match=f"hash mismatch: expected {world.wheel} got"):
         subject.fetch_images(params(world), check=False)
     assert list((world.root / "store/sha256").iterdir()) == []
+
+
+def test_one_recipe_that_fails_does_not_lose_the_others(world: World) -> None:
+    recipes = []
+    for number in range(10):
+        folder = world.root / f"app{number}"
+        shutil.copytree(world.root / "shop", folder)
+        for name in ("bake.yml", "bake.lock"):
+            text = (folder / name).read_text()
+            (folder / name).write_text(text.replace("shop/web", f"shop/web{number}"))
+        recipe = load_recipe(str(folder / "bake.yml"))
+        locked = lock.read_lock(recipe.lock_path)
+        assert locked is not None
+        wheels = locked.python
+        if number == 4:
+            wheels = (dataclasses.replace(wheels[0], sha256="0" * 64),)
+        locked = dataclasses.replace(locked, recipe_checksum=recipe_checksum(recipe), python=wheels)
+        (folder / "bake.lock").write_bytes(locked.to_bytes())
+        recipes.append(recipe.path)
+    with pytest.raises(CutoverError, match="shop/web4:1.0.0: 1 locked inputs are not in the store"):
+        subject.bake_images(params(world, *recipes, fetch=False), check=False)
+    records = sorted(path.parent.name for path in (world.root / "output/records/shop").rglob("1*"))
+    assert records == [f"web{number}" for number in range(10) if number != 4]
