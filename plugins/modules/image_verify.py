@@ -59,7 +59,8 @@ images:
       description: Whether nothing differs.
       type: bool
     difference:
-      description: The first difference, for example V(layer 2 (files)\: /app/app.py\: content). Empty if there is none.
+      description: The first difference, with the layer and the path in it, or the key of the configuration. Empty if
+        there is none.
       type: str
 """
 
