@@ -14,10 +14,14 @@ description:
   - Makes sure that the image of each recipe exists. An image that was baked from the same inputs is left as it is,
     within
     milliseconds. The same version with other inputs is a failure, because a version never changes.
-  - First brings every locked input into O(store) and checks its hash, then bakes without a network. Recipes of the
+  - First brings every locked input into O(store) and checks its hash, unless O(fetch=false), then bakes without a
+    network. Recipes of the
     kind C(base) are
     bootstrapped by C(mmdebstrap) from the locked packages, recipes of the kind C(app) are assembled on their base
     without a daemon.
+  - Layers that another version of an app in O(output) has from the same inputs are not written again. They are taken
+    over to another base only if the ABI of both bases is equal (the label C(immutable.cutover.abi)) and no layer of
+    the app touches a package database.
   - Both digests, the manifest's and the image ID, depend on nothing but the locked inputs.
   - Needs root for recipes of the kind C(base). Needs the Docker SDK for Python if O(load=true).
 author:
@@ -31,6 +35,13 @@ options:
     description: Folder with the fetched inputs, each named by its sha256.
     type: path
     default: ~/.cache/immutable-cutover/store
+  fetch:
+    description:
+      - Whether inputs that O(store) lacks are fetched first, for the convenience of one call.
+      - With V(false) the whole bake uses no network, and an input that M(immutable.cutover.image_fetch) did not
+        bring is a failure that names it.
+    type: bool
+    default: true
   load:
     description:
       - Whether the images are loaded into the engine O(engine), and noted in O(state_dir) so that a release can name
@@ -47,6 +58,7 @@ options:
     default: /var/lib/immutable-cutover
 seealso:
   - module: immutable.cutover.image_lock
+  - module: immutable.cutover.image_fetch
   - module: immutable.cutover.image_info
 """
 
@@ -82,6 +94,15 @@ images:
     changed:
       description: Whether there was anything to do for this image.
       type: bool
+    how:
+      description:
+        - V(unchanged), V(baked), V(rebased) if all layers of the app were taken over from another version to another
+          base, or V(reused) if they were taken over and the base is the same. The digests are those that a full bake
+          gives.
+      type: str
+    why:
+      description: Why an app that could have been rebased was baked in full, else empty.
+      type: str
     name:
       description: The repository.
       type: str

@@ -28,8 +28,25 @@ options:
     description: Folder on the host with the records of loaded images.
     type: path
     default: /var/lib/immutable-cutover
+  graph:
+    description:
+      - Return which images stand on which base, from the records in O(output) and O(state_dir). The engine is not asked
+        then, and RV(images) is empty.
+    type: bool
+    default: false
+  base:
+    description:
+      - With O(graph=true), only what stands on this base, named C(repository), C(repository:version) or
+        C(repository@sha256:...). By default all.
+    type: str
+    default: ''
+  output:
+    description: Folder with everything that was baked on this host, for O(graph).
+    type: path
+    default: ~/.cache/immutable-cutover/images
 seealso:
   - module: immutable.cutover.image
+  - module: immutable.cutover.image_rebase
 """
 
 EXAMPLES = r"""
@@ -41,6 +58,16 @@ EXAMPLES = r"""
 - name: Show their references
   ansible.builtin.debug:
     msg: "{{ shop_images.records | map(attribute='reference') }}"
+
+- name: Look what stands on a base that has to be fixed
+  immutable.cutover.image_info:
+    graph: true
+    base: base/py311
+  register: standing
+
+- name: Show it
+  ansible.builtin.debug:
+    msg: "{{ standing.graph_lines }}"
 """
 
 RETURN = r"""
@@ -78,6 +105,36 @@ records:
   returned: success
   type: list
   elements: dict
+graph:
+  description: Every base, in the order of name and version.
+  returned: with O(graph=true)
+  type: list
+  elements: dict
+  contains:
+    reference:
+      description: The base, V(name@sha256:...).
+      type: str
+    tag:
+      description: Its human name. Only the repository if its record is in neither place.
+      type: str
+    image_id:
+      description: Its image ID. Empty if its record is in neither place.
+      type: str
+    output:
+      description: Whether it is in O(output).
+      type: bool
+    host:
+      description: Whether it was loaded on this host.
+      type: bool
+    images:
+      description: What stands on it, each with the same keys except C(images).
+      type: list
+      elements: dict
+graph_lines:
+  description: The same for a person to read.
+  returned: with O(graph=true)
+  type: list
+  elements: str
 unreadable:
   description: Records that could not be read, and why.
   returned: success

@@ -27,9 +27,28 @@ options:
   upgrade:
     description:
       - Resolve everything anew, so that the lock gets the newest versions the recipe allows.
-      - Without it a part is resolved only if the recipe asks for something else than the lock was made for.
+      - Without it a part is resolved only if the recipe asks for something else than the lock was made for. Wheels that
+        are locked then stay at their version, if it fits.
     type: bool
     default: false
+  upgrade_packages:
+    description:
+      - Move only these packages, OS packages or wheels, to the newest version that fits, and what that version needs.
+        Everything else stays as it is locked, also if an archive has it no more.
+    type: list
+    elements: str
+    default: []
+  unknown_packages:
+    description:
+      - What becomes of a name in O(upgrade_packages) that no lock has. V(ignore) is for who locks bases and apps in
+        several calls and looks at RV(unknown_packages) of all of them.
+    type: str
+    choices: [fail, ignore]
+    default: fail
+  store:
+    description: Folder with the fetched inputs. What O(upgrade_packages) leaves alone is read here.
+    type: path
+    default: ~/.cache/immutable-cutover/store
   epoch:
     description:
       - The time that everything in the image is given at most, in seconds since 1970.
@@ -60,6 +79,11 @@ EXAMPLES = r"""
     upgrade: true
   check_mode: true
   diff: true
+
+- name: Take the fix of one package and nothing else
+  immutable.cutover.image_lock:
+    recipes: [recipes/base/bake.yml]
+    upgrade_packages: [libssl3]
 """
 
 RETURN = r"""
@@ -78,6 +102,11 @@ locks:
     changed:
       description: Whether the lock file differs, or would.
       type: bool
+unknown_packages:
+  description: The names in O(upgrade_packages) that no lock has.
+  returned: success
+  type: list
+  elements: str
 before:
   description: The text of each lock file before, by its path.
   returned: success

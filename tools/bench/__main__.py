@@ -15,6 +15,7 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from dataclasses import dataclass, field
 from tools.bench.process import CommandFailed, Measured
 from tools.bench.site import FOLDER, NEW, OLD, ROOT, Site, settle
 from tools.loadgen import Load
-from tools.sample import SampleFailed
+from tools.sample import SampleFailed, environment
 
 MIX = {"keepalive": 60.0, "new": 20.0, "post": 10.0, "slow": 8.0, "stream": 2.0, "websocket": 2.0}
 """Requests per second by kind; the slow ones take 2-3 s."""
@@ -159,14 +160,25 @@ def measure_all(site: Site, cases: Sequence[Case], rounds: int | None, noop: boo
     return bench
 
 
+def bakes() -> int:
+    """Measure the bakes, too: a process of its own, because they import the collection."""
+    paths = {"PYTHONPATH": str(ROOT / ".ansible" / "collections")}
+    command = (sys.executable, "-m", "tools.bench.bake")
+    return subprocess.run(command, cwd=ROOT, env={**environment(), **paths}, check=False).returncode
+
+
 def main() -> int:
     """Exit code 0: nothing was lost, whatever the times are."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
-    parser.add_argument("--only", choices=[case.name for case in CASES], help="one case")
+    parser.add_argument(
+        "--only", choices=[*(case.name for case in CASES), "bakes"], help="one case"
+    )
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
     parser.add_argument("--keep", action="store_true", help="leave the site as it is at the end")
     options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
+    if options.only == "bakes":
+        return bakes()
     site = Site(int(os.environ.get("BENCH_PORT", "8490")))
     cases = [case for case in CASES if options.only in (None, case.name)]
     try:
@@ -183,7 +195,8 @@ def main() -> int:
         f"controller's peak memory: {bench.result['controller_peak_mib']} MiB (ansible-playbook and its children)"
     )
     print(f"written: {path}")
-    return 1 if bench.failed else 0
+    bakes_failed = bakes() if options.only is None else 0
+    return 1 if bench.failed or bakes_failed else 0
 
 
 if __name__ == "__main__":

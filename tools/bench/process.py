@@ -71,13 +71,19 @@ class _Watch(threading.Thread):
 
 def _tree(pid: int) -> Iterator[int]:
     yield pid
-    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = listing.read_text(encoding="ascii").split()
-        except OSError:
-            continue
-        for child in children:
-            yield from _tree(int(child))
+    for child in _children(pid):
+        yield from _tree(child)
+
+
+def _children(pid: int) -> list[int]:
+    """Return the children of every thread of a process, which may end while it is looked at."""
+    found: list[int] = []
+    try:
+        for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+            found += map(int, listing.read_text(encoding="ascii").split())
+    except OSError:
+        pass
+    return found
 
 
 def _resident_kib(pid: int) -> int:

@@ -154,15 +154,63 @@ class Apt:
 
     def resolve(self, packages: t.Sequence[str]) -> tuple[DebLock, ...]:
         """Return every package that these and the essential ones need, without a host name."""
-        apt_get = find_tool("apt-get", "apt (a bake of OS packages runs on Debian or Ubuntu)")
-        self.run([apt_get, "-c", self.config, "-qq", "--error-on=any", "update"], {"LC_ALL": "C"})
-        printed = self.run(
-            [apt_get, "-c", self.config, "-qq", "-y", "--print-uris", "install"]
-            + [*_ESSENTIAL, *packages],
-            {"LC_ALL": "C"},
-        )
+        self._apt_get("--error-on=any", "update")
+        return self._install([*_ESSENTIAL, *packages])
+
+    def upgrade(
+        self, names: t.Sequence[str], locked: t.Sequence[DebLock], described: t.Mapping[str, str]
+    ) -> tuple[DebLock, ...]:
+        """Return the locked packages with these ones at their newest version, and what that needs.
+
+        For apt the locked packages are installed, so it moves what it must and leaves the rest alone.
+        C(described) has the control fields of locked packages by sha256, for those no archive has any more.
+        """
+        self._apt_get("--error-on=any", "update")
+        shown = self._show([deb.name for deb in locked if deb.sha256 not in described])
+        installed = []
+        for deb in locked:
+            fields = described.get(deb.sha256) or shown.get((deb.name, deb.version))
+            if fields is None and deb.name in names:
+                continue
+            if fields is None:
+                raise CutoverError(
+                    f"{deb.name}={deb.version} is locked, and neither in the store nor in a source of this "
+                    "host any more: upgrade it too",
+                    package=deb.name,
+                )
+            installed.append(f"{fields.rstrip()}\nStatus: install ok installed\n")
+        self._write("status", "\n".join(installed))
+        moved = {deb.name: deb for deb in self._install(["--no-remove", *names])}
+        merged = {**{deb.name: deb for deb in locked}, **moved}
+        return tuple(merged[name] for name in sorted(merged))
+
+    def _apt_get(self, *words: str) -> str:
+        tool = find_tool("apt-get", "apt (a bake of OS packages runs on Debian or Ubuntu)")
+        return self.run([tool, "-c", self.config, "-qq", *words], {"LC_ALL": "C"})
+
+    def _install(self, words: t.Sequence[str]) -> tuple[DebLock, ...]:
+        printed = self._apt_get("-y", "--print-uris", "install", *words)
         lines = [line for line in printed.splitlines() if line.startswith("'")]
         return tuple(sorted((self._locked(line) for line in lines), key=lambda deb: deb.name))
+
+    def _show(self, names: t.Sequence[str]) -> dict[tuple[str, str], str]:
+        """Return the control fields of every version the sources have of these packages."""
+        if not names:
+            return {}
+        argv = [find_tool("apt-cache", "apt"), "-c", self.config, "show", *names]
+        try:
+            text = self.run(argv, {"LC_ALL": "C"})
+        except CutoverError:
+            # One name that nobody knows fails the whole question.
+            if len(names) == 1:
+                return {}
+            half = len(names) // 2
+            return {**self._show(names[:half]), **self._show(names[half:])}
+        found = {}
+        for block in re.split(r"\n[ \t]*\n", text):
+            fields = dict(line.split(": ", 1) for line in block.splitlines() if ": " in line[1:])
+            found[fields.get("Package", ""), fields.get("Version", "")] = block.strip("\n")
+        return found
 
     def _locked(self, line: str) -> DebLock:
         match = _PRINTED.match(line.strip())

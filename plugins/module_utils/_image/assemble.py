@@ -45,13 +45,18 @@ def assemble(
     store: Store,
     layout: Layout,
     run: Run,
+    reused: t.Mapping[str, Blob] | None = None,
 ) -> BakeRecord:
-    """Write an image into the layout and return its record."""
+    """Write an image into the layout and return its record; layers that are there already, by purpose, are reused."""
     layers: list[Blob] = list(base.layers) if base else []
     with tempfile.TemporaryDirectory(dir=layout.root, prefix=".bake-") as folder:
         os.chmod(folder, 0o755)
-        for purpose, layer in _own_layers(recipe, lock, files, store, folder, run):
-            layers.append(layout.adopt(layer.path, layer.sha256, layer.size, purpose))
+        for purpose, write in _own_layers(recipe, lock, files, store, folder, run):
+            blob = (reused or {}).get(purpose)
+            if blob is None:
+                layer = write()
+                blob = layout.adopt(layer.path, layer.sha256, layer.size, purpose)
+            layers.append(blob)
     config = image_config(recipe, lock, recipe_hash, layers, base)
     image_id = layout.add_bytes(config).digest
     manifest_digest = layout.add_bytes(image_manifest(config, layers)).digest
@@ -78,15 +83,16 @@ def _own_layers(
     store: Store,
     folder: str,
     run: Run,
-) -> t.Iterator[tuple[str, Layer]]:
+) -> t.Iterator[tuple[str, t.Callable[[], Layer]]]:
     if recipe.kind == "base":
-        yield "packages", bootstrap(recipe.suite, lock, store, folder, run)
+        yield "packages", lambda: bootstrap(recipe.suite, lock, store, folder, run)
     if lock.python:
         path = os.path.join(folder, "wheels.tar")
-        yield "wheels", write_entries(_all_wheels(lock, store), path, lock.epoch)
+        yield "wheels", lambda: write_entries(_all_wheels(lock, store), path, lock.epoch)
     if files:
         entries = [Entry(item.path, item.mode, source=item.source) for item in files]
-        yield "files", write_entries(entries, os.path.join(folder, "files.tar"), lock.epoch)
+        target = os.path.join(folder, "files.tar")
+        yield "files", lambda: write_entries(entries, target, lock.epoch)
 
 
 def _all_wheels(lock: Lock, store: Store) -> list[Entry]:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.files imp
     FileInput,
     scan_files,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.loaded import (
+    note_loaded,
+    still_loaded,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
     Lock,
     recipe_hash,
@@ -23,6 +28,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     BaseImage,
+    Blob,
     docker_archive,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
@@ -37,7 +43,16 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     read_record,
     write_host_record,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store, fetch
+from ansible_collections.immutable.cutover.plugins.module_utils._image.reuse import (
+    abi_of,
+    find_reusable,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    Store,
+    fetch,
+    missing_inputs,
+    require_fetched,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
@@ -54,6 +69,7 @@ class BakeOptions:
     state_dir: str
     archive: bool = False
     check: bool = False
+    fetch: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,6 +82,8 @@ class BakeResult:
     before: t.Mapping[str, t.Any]
     after: t.Mapping[str, t.Any]
     actions: tuple[str, ...]
+    how: str = "unchanged"
+    why: str = ""
 
     @property
     def changed(self) -> bool:
@@ -105,7 +123,12 @@ class Bake:
     """One recipe on its way to an image."""
 
     def __init__(
-        self, inputs: BakeInputs, options: BakeOptions, engine: EngineImages | None, run: Run
+        self,
+        inputs: BakeInputs,
+        options: BakeOptions,
+        engine: EngineImages | None,
+        run: Run,
+        loaded: bool = False,
     ) -> None:
         self.inputs = inputs
         self.recipe = inputs.recipe
@@ -113,7 +136,9 @@ class Bake:
         self.engine = engine
         self.run = run
         self.output = Output(options.output)
+        self.loaded = loaded
         self.actions: list[str] = []
+        self.how, self.why = "unchanged", ""
 
     def ensure(self) -> BakeResult:
         """Make sure the image exists, and is on the engine if there is one."""
@@ -122,14 +147,41 @@ class Bake:
         if self.options.check:
             record = known
             if known is None:
-                self._will(f"bake {self.recipe.tag}")
+                reused: t.Mapping[str, Blob] = {}
+                with contextlib.suppress(CutoverError):
+                    # In check mode the base may be one that would only be baked.
+                    reused = self._reusable(self._base())
+                self._would_fetch(self._needed(reused))
+                self._will_bake()
         else:
             record = known or self._bake()
             record = self._archived(record)
         if self.engine is not None:
             self._load(self.engine, record)
         after = self._after(record)
-        return BakeResult(self.recipe, self.inputs.hash, record, before, after, tuple(self.actions))
+        return BakeResult(
+            self.recipe,
+            self.inputs.hash,
+            record,
+            before,
+            after,
+            tuple(self.actions),
+            self.how,
+            self.why,
+        )
+
+    def _will_bake(self) -> None:
+        if self.how == "unchanged":
+            self.how = "baked"
+        self._will(f"{'rebase' if self.how == 'rebased' else 'bake'} {self.recipe.tag}")
+
+    def _reusable(self, base: BaseImage | None) -> t.Mapping[str, Blob]:
+        """Return what an older version has already, and note whether that makes this a rebase."""
+        found = find_reusable(self.output, self.recipe, self.inputs.lock, base)
+        if found.whole:
+            self.how = "rebased" if found.rebased else "reused"
+        self.why = found.why_not
+        return found.layers
 
     def _will(self, action: str) -> None:
         self.actions.append(action)
@@ -163,9 +215,8 @@ class Bake:
             store = Store(self.options.store)
             lock = self.inputs.lock
             base = self._base()
-            fetched = fetch(self.recipe, lock, store, self.run)
-            if fetched:
-                self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
+            reused = self._reusable(base)
+            self._fetch(store, self._needed(reused))
             record = assemble(
                 self.recipe,
                 lock,
@@ -175,11 +226,33 @@ class Bake:
                 store,
                 self.output.layout,
                 self.run,
+                reused,
             )
             self.output.keep_lock(record, lock)
             self.output.add(record)
-            self._will(f"bake {self.recipe.tag}")
+            self._will_bake()
             return record
+
+    def _needed(self, reused: t.Mapping[str, Blob]) -> Lock:
+        """Return what is locked without what a reused layer holds already."""
+        lock = self.inputs.lock
+        return replace(lock, python=()) if "wheels" in reused else lock
+
+    def _fetch(self, store: Store, lock: Lock) -> None:
+        if not self.options.fetch:
+            require_fetched(self.recipe, lock, store)
+            return
+        fetched = fetch(self.recipe, lock, store, self.run)
+        if fetched:
+            self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
+
+    def _would_fetch(self, lock: Lock) -> None:
+        store = Store(self.options.store)
+        if not self.options.fetch:
+            require_fetched(self.recipe, lock, store)
+        missing = missing_inputs(lock, store).names
+        if missing:
+            self._will(f"fetch {len(missing)} inputs of {self.recipe.tag}")
 
     def _base(self) -> BaseImage | None:
         locked = self.inputs.lock.base
@@ -189,7 +262,17 @@ class Bake:
         base = load_base(self.output.layout, record)
         if tuple(layer.digest for layer in base.layers) != locked.diff_ids:
             raise CutoverError(f"base {locked.ref}: layers are not the locked ones; lock again")
+        self._refuse_other_python(base)
         return base
+
+    def _refuse_other_python(self, base: BaseImage) -> None:
+        wanted = self.recipe.python.version if self.recipe.python else ""
+        has = dict(part.split("=") for part in abi_of(base).split() if "=" in part).get("python")
+        if wanted and has not in (None, "none", wanted):
+            raise CutoverError(
+                f"{self.recipe.path}: python.version: wheels are locked for Python {wanted}, "
+                f"but {base.record.tag} has Python {has}; set it to '{has}' and lock again"
+            )
 
     def _archived(self, record: BakeRecord) -> BakeRecord:
         path = self.output.archive_path(record.name, record.version)
@@ -205,6 +288,7 @@ class Bake:
         if record is None:
             self._will(f"load {self.recipe.tag}")
             return
+        state_dir = self.options.state_dir
         if not engine.has(record.image_id):
             if not self.options.check:
                 engine.load(self.output.layout, record)
@@ -213,22 +297,18 @@ class Bake:
             if not self.options.check:
                 engine.tag(record)
             self._will(f"tag {record.tag}")
-        if not self._recorded(record):
+        if not is_recorded(state_dir, record):
             if not self.options.check:
-                write_host_record(self.options.state_dir, record)
+                write_host_record(state_dir, record)
             self._will(f"record {record.tag}")
 
-    def _recorded(self, record: BakeRecord) -> bool:
-        try:
-            found = read_record(host_record_path(self.options.state_dir, record.image_id))
-        except CutoverError:
-            return False
-        # The same image may have been baked into another folder too, and pushed with its layers compressed.
-        found = replace(found, layout=record.layout, archive=record.archive)
-        return replace(found, compressed_digests=record.compressed_digests) == record
+        if not self.options.check and not still_loaded(state_dir, record, engine.host):
+            note_loaded(state_dir, record, engine.host, engine.info())
 
     def _state(self, record: BakeRecord | None) -> dict[str, t.Any]:
-        loaded = bool(record and self.engine and self.engine.has(record.image_id))
+        loaded = self.loaded
+        if record is not None and self.engine is not None:
+            loaded = self.engine.has(record.image_id)
         return {
             "tag": self.recipe.tag,
             "baked": record is not None,
@@ -240,6 +320,30 @@ class Bake:
         return {
             "tag": self.recipe.tag,
             "baked": True,
-            "loaded": self.engine is not None,
+            "loaded": self.loaded or self.engine is not None,
             "recipe_hash": self.inputs.hash,
         }
+
+
+def is_recorded(state_dir: str, record: BakeRecord) -> bool:
+    """Tell whether the host has the record of this image."""
+    try:
+        found = read_record(host_record_path(state_dir, record.image_id))
+    except CutoverError:
+        return False
+    # The same image may have been baked into another folder too, and pushed with its layers compressed.
+    found = replace(found, layout=record.layout, archive=record.archive)
+    return replace(found, compressed_digests=record.compressed_digests) == record
+
+
+def surely_loaded(inputs: BakeInputs, options: BakeOptions, host: str) -> bool:
+    """Tell whether the image of these inputs is finished, recorded and on the engine, without asking the engine."""
+    output = Output(options.output)
+    record = output.find(inputs.recipe.name, inputs.recipe.version)
+    return (
+        record is not None
+        and record.recipe_hash == inputs.hash
+        and output.layout.complete(record)
+        and is_recorded(options.state_dir, record)
+        and still_loaded(options.state_dir, record, host)
+    )

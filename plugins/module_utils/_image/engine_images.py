@@ -109,6 +109,11 @@ class EngineImages:
             )
         return False
 
+    def info(self) -> dict[str, t.Any]:
+        """Return what the engine says about itself."""
+        with _engine_errors(f"cannot ask the container engine at {self.host}"):
+            return t.cast("dict[str, t.Any]", self.client.info())
+
     def tag(self, record: BakeRecord) -> None:
         """Point the human name to the image."""
         with _engine_errors(f"cannot tag {record.tag}"):

@@ -19,19 +19,30 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     BakeResult,
     read_inputs,
     refuse_duplicates,
+    surely_loaded,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.graph import graph, lines
 from ansible_collections.immutable.cutover.plugins.module_utils._image.locker import (
     LockOptions,
     LockResult,
     lock_recipe,
+    unknown_packages,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
-from ansible_collections.immutable.cutover.plugins.module_utils._image.output import DEFAULT_OUTPUT
+from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
+    DEFAULT_OUTPUT,
+    Output,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     read_host_records,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.store import DEFAULT_STORE
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    DEFAULT_STORE,
+    Store,
+    fetch,
+    missing_inputs,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._state import DEFAULT_STATE_DIR
 
 if t.TYPE_CHECKING:
@@ -50,16 +61,22 @@ _ENGINE: dict[str, t.Any] = {
     "engine": {"type": "dict", "options": ENGINE_SPEC, "default": {}},
     "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
 }
+_STORE: dict[str, t.Any] = {"store": {"type": "path", "default": DEFAULT_STORE}}
 LOCK_SPEC: dict[str, t.Any] = {
     **_RECIPES,
+    **_STORE,
     "upgrade": {"type": "bool", "default": False},
+    "upgrade_packages": {"type": "list", "elements": "str", "default": []},
+    "unknown_packages": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
     "epoch": {"type": "int"},
     "arch": {"type": "str", "choices": ["amd64", "arm64"]},
 }
+FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE}
 IMAGE_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_ENGINE,
-    "store": {"type": "path", "default": DEFAULT_STORE},
+    **_STORE,
+    "fetch": {"type": "bool", "default": True},
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
 }
@@ -70,7 +87,13 @@ ATTEST_SPEC: dict[str, t.Any] = {
     "load": {"type": "bool", "default": True},
     "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
 }
-INFO_SPEC: dict[str, t.Any] = {**_ENGINE, "name": {"type": "str", "default": ""}}
+INFO_SPEC: dict[str, t.Any] = {
+    **_ENGINE,
+    "name": {"type": "str", "default": ""},
+    "graph": {"type": "bool", "default": False},
+    "base": {"type": "str", "default": ""},
+    "output": {"type": "path", "default": DEFAULT_OUTPUT},
+}
 
 
 def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
@@ -83,8 +106,13 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
         arch=params["arch"] or "",
         epoch=epoch,
         upgrade=params["upgrade"],
+        upgrade_packages=tuple(params["upgrade_packages"]),
+        store=params["store"],
     )
     recipes = _recipes(params)
+    unknown = unknown_packages(recipes, options.upgrade_packages)
+    if unknown and params["unknown_packages"] == "fail":
+        raise InvalidInput("upgrade_packages", unknown[0], "must be in the lock of a recipe")
 
     def lock(path: str) -> LockResult:
         return lock_recipe(path, options, run_tool, write=not check)
@@ -98,6 +126,7 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
             {"recipe": path, "path": result.path, "changed": result.changed}
             for path, result in zip(recipes, results, strict=True)
         ],
+        "unknown_packages": unknown,
         "before": before,
         "after": after,
         "actions": [action for result in results for action in result.actions],
@@ -114,6 +143,36 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
     }
 
 
+def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
+    """Bring the locked inputs of every recipe into the store; return what was missing."""
+    store = Store(params["store"])
+    workers = params["concurrency"]
+    inputs = for_each(_recipes(params), read_inputs, workers)
+
+    def work(item: BakeInputs) -> list[str]:
+        if check:
+            return missing_inputs(item.lock, store).names
+        return fetch(item.recipe, item.lock, store, run_tool)
+
+    missing = for_each(inputs, work, workers)
+    pairs = list(zip(inputs, missing, strict=True))
+    before = {item.recipe.tag: {"missing": names} for item, names in pairs}
+    after: dict[str, t.Any] = {item.recipe.tag: {"missing": []} for item in inputs}
+    return {
+        "changed": any(missing),
+        "inputs": [
+            {"recipe": item.recipe.path, "changed": bool(names), "fetched": names}
+            for item, names in pairs
+        ],
+        "before": before,
+        "after": after,
+        "actions": [
+            f"fetch {len(names)} inputs of {item.recipe.tag}" for item, names in pairs if names
+        ],
+        "diff": {"before": before, "after": after},
+    }
+
+
 def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Bake every recipe that needs it; nothing is changed before all of them are valid."""
     options = BakeOptions(
@@ -122,14 +181,16 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         state_dir=params["state_dir"],
         archive=params["archive"],
         check=check,
+        fetch=params["fetch"],
     )
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)
     refuse_duplicates(inputs)
 
     def bake(item: BakeInputs) -> BakeResult:
-        engine = _engine(params) if params["load"] else None
-        return Bake(item, options, engine, run_tool).ensure()
+        loaded = params["load"] and surely_loaded(item, options, engine_host(params))
+        engine = _engine(params) if params["load"] and not loaded else None
+        return Bake(item, options, engine, run_tool, loaded).ensure()
 
     results = for_each(inputs, bake, workers)
     before = {result.recipe.tag: dict(result.before) for result in results}
@@ -149,6 +210,8 @@ def _image(result: BakeResult) -> dict[str, t.Any]:
     return {
         "recipe": result.recipe.path,
         "changed": result.changed,
+        "how": result.how,
+        "why": result.why,
         "name": result.recipe.name,
         "version": result.recipe.version,
         "recipe_hash": result.recipe_hash,
@@ -196,8 +259,14 @@ def list_images(params: Params) -> dict[str, t.Any]:
     """List images and records, of one repository or all."""
     wanted = params["name"]
     records, unreadable = read_host_records(params["state_dir"])
-    images = _engine(params).list_ours()
+    # What stands on what is in the records: a build host may have no engine.
+    images = [] if params["graph"] else _engine(params).list_ours()
+    found: dict[str, t.Any] = {}
+    if params["graph"]:
+        bases = graph(Output(params["output"]).records(), records, params["base"])
+        found = {"graph": bases, "graph_lines": lines(bases)}
     return {
+        **found,
         "changed": False,
         "images": [image for image in images if wanted in ("", image["name"])],
         "records": [r.to_mapping() for r in records if wanted in ("", r.name)],
@@ -206,16 +275,21 @@ def list_images(params: Params) -> dict[str, t.Any]:
 
 
 def _engine(params: Params) -> EngineImages:
+    """Return the engine of these options."""
     # Importing the SDK takes 0.2 s, and what never connects must not pay for it.
     from ansible_collections.immutable.cutover.plugins.module_utils._image import engine_images
 
-    options = params["engine"] or {}
-    return engine_images.EngineImages(
-        options.get("host") or DEFAULT_HOST, options.get("timeout") or 60
-    )
+    timeout = (params["engine"] or {}).get("timeout") or 60
+    return engine_images.EngineImages(engine_host(params), timeout)
+
+
+def engine_host(params: Params) -> str:
+    """Return the address of the engine."""
+    return (params["engine"] or {}).get("host") or DEFAULT_HOST
 
 
 def _recipes(params: Params) -> list[str]:
+    """Return the recipe files by their whole path."""
     recipes = [os.path.abspath(os.path.expanduser(path)) for path in params["recipes"]]
     if not recipes:
         raise InvalidInput("recipes", recipes, "must name at least one recipe")

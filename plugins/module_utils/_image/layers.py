@@ -21,6 +21,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.volatile 
     settle,
 )
 
+# To be raised with every change of the bytes that equal content gives: layers of another format are never reused.
+LAYER_FORMAT = "1"
 _KEPT_XATTRS = ("SCHILY.xattr.security.capability",)
 _MAX_REWRITTEN = 1 << 22
 

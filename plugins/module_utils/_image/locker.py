@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import tempfile
 import typing as t
@@ -25,12 +26,19 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
     read_lock,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
-from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
+from ansible_collections.immutable.cutover.plugins.module_utils._image.process import (
+    Run,
+    find_tool,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
     Recipe,
     load_recipe,
     recipe_checksum,
     requirements_path,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    DEFAULT_STORE,
+    Store,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import resolve_wheels
 
@@ -47,6 +55,8 @@ class LockOptions:
     arch: str = ""
     epoch: int | None = None
     upgrade: bool = False
+    upgrade_packages: tuple[str, ...] = ()
+    store: str = DEFAULT_STORE
 
 
 @dataclass(frozen=True)
@@ -71,10 +81,10 @@ def lock_recipe(path: str, options: LockOptions, run: Run, write: bool) -> LockR
     old = read_lock(recipe.lock_path)
     before = old.to_bytes().decode() if old else ""
     arch = options.arch or (old.arch if old else host_arch())
-    resolver = _Resolver(recipe, arch, options.upgrade, run, None if _other(old, arch) else old)
+    resolver = _Resolver(recipe, arch, options, run, None if _other(old, arch) else old)
     lock = Lock(
         recipe_checksum=recipe_checksum(recipe),
-        epoch=_epoch(recipe, old, options.epoch),
+        epoch=0,
         arch=arch,
         base=_lock_base(recipe, options.output),
         apt=resolver.apt(),
@@ -82,6 +92,7 @@ def lock_recipe(path: str, options: LockOptions, run: Run, write: bool) -> LockR
         files=lock_files(files),
         inputs=input_checksums(recipe),
     )
+    lock = replace(lock, epoch=_epoch(recipe, old, lock, options.epoch))
     after = lock.to_bytes().decode()
     actions = tuple(_describe(recipe, old, lock)) if before != after else ()
     if write and before != after:
@@ -105,32 +116,79 @@ class _Resolver:
     """Resolves a part only when it was asked for something else, or anew on request."""
 
     def __init__(
-        self, recipe: Recipe, arch: str, upgrade: bool, run: Run, old: Lock | None
+        self, recipe: Recipe, arch: str, options: LockOptions, run: Run, old: Lock | None
     ) -> None:
         self.recipe, self.arch, self.run = recipe, arch, run
-        self.old = old
-        asked = dict(old.inputs) if old else {}
+        self.options = options
+        self.old = None if options.upgrade else old
+        asked = dict(self.old.inputs) if self.old else {}
         wanted = dict(input_checksums(recipe))
-        self.kept = {part for part in wanted if not upgrade and asked.get(part) == wanted[part]}
+        self.kept = {part for part in wanted if asked.get(part) == wanted[part]}
 
     def apt(self) -> tuple[DebLock, ...]:
         """Return the packages of a base."""
         if self.recipe.kind != "base":
             return ()
+        moving: list[str] = []
         if self.old and "apt" in self.kept:
-            return self.old.apt
+            moving = self._moving([deb.name for deb in self.old.apt])
+            if not moving:
+                return self.old.apt
+            _refuse_pinned(self.recipe, moving)
         with tempfile.TemporaryDirectory(prefix="bake-apt-") as folder:
             apt = Apt(folder, host_sources(self.recipe.suite), self.arch, self.run)
+            if self.old and moving:
+                return apt.upgrade(moving, self.old.apt, self._stored_fields(self.old.apt))
             return apt.resolve(self.recipe.apt)
 
     def python(self) -> tuple[WheelLock, ...]:
         """Return the wheels of an app."""
         if self.recipe.python is None:
             return ()
-        if self.old and "python" in self.kept:
+        locked = self.old.python if self.old else ()
+        moving = self._moving([wheel.name for wheel in locked])
+        if self.old and "python" in self.kept and not moving:
             return self.old.python
         version = self.recipe.python.version
-        return resolve_wheels(requirements_path(self.recipe), version, self.arch, self.run)
+        path = requirements_path(self.recipe)
+        return resolve_wheels(path, version, self.arch, self.run, locked, moving)
+
+    def _moving(self, locked: t.Sequence[str]) -> list[str]:
+        wanted = {package_name(name) for name in self.options.upgrade_packages}
+        return [name for name in locked if package_name(name) in wanted]
+
+    def _stored_fields(self, debs: t.Sequence[DebLock]) -> dict[str, str]:
+        """Return the control fields of the packages that were fetched, by sha256."""
+        store = Store(self.options.store)
+        tool = find_tool("dpkg-deb", "dpkg")
+        return {
+            deb.sha256: self.run([tool, "--field", store.path(deb.sha256)], {"LC_ALL": "C.UTF-8"})
+            for deb in debs
+            if store.has(deb.sha256)
+        }
+
+
+def package_name(name: str) -> str:
+    """Return a package name as indexes compare it; Debian's names are none the worse for it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def _refuse_pinned(recipe: Recipe, names: t.Sequence[str]) -> None:
+    for package in recipe.apt:
+        name, pinned, version = package.partition("=")
+        if pinned and name in names:
+            raise InvalidInput("upgrade_packages", name, f"the recipe pins it to {version}")
+
+
+def unknown_packages(paths: t.Sequence[str], names: t.Sequence[str]) -> list[str]:
+    """Return the names that no lock of these recipes has: a typo, or a package of another recipe."""
+    known: set[str] = set()
+    for path in paths if names else ():
+        lock = read_lock(load_recipe(path).lock_path)
+        if lock is not None:
+            known |= {package_name(deb.name) for deb in lock.apt}
+            known |= {package_name(wheel.name) for wheel in lock.python}
+    return [name for name in names if package_name(name) not in known]
 
 
 def _lock_base(recipe: Recipe, output: str) -> BaseLock | None:
@@ -141,10 +199,13 @@ def _lock_base(recipe: Recipe, output: str) -> BaseLock | None:
     return BaseLock(recipe.base, record.manifest_digest, record.image_id, diff_ids)
 
 
-def _epoch(recipe: Recipe, old: Lock | None, given: int | None) -> int:
+def _epoch(recipe: Recipe, old: Lock | None, new: Lock, given: int | None) -> int:
+    """Return the time of what is in the image; it stays while that stays, so that layers can be reused."""
     if given is not None:
         return given
-    if old is not None and old.recipe_checksum == recipe_checksum(recipe):
+    if old is not None and old.recipe_checksum == new.recipe_checksum:
+        return old.epoch
+    if old is not None and (old.apt, old.python, old.files) == (new.apt, new.python, new.files):
         return old.epoch
     return commit_time(recipe.path) or FALLBACK_EPOCH
 

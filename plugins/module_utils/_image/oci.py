@@ -11,6 +11,7 @@ import datetime
 import io
 import json
 import os
+import re
 import tarfile
 import typing as t
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
     sha256_bytes,
     write_atomic,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import LAYER_FORMAT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
     Recipe,
@@ -67,7 +69,7 @@ def image_config(
     return canonical_json(
         {
             "architecture": lock.arch,
-            "config": _run_config(recipe, recipe_hash, inherited.get("config", {}), base, created),
+            "config": _run_config(recipe, lock, recipe_hash, inherited.get("config", {}), base),
             "created": created,
             "history": history,
             "os": "linux",
@@ -84,10 +86,10 @@ def timestamp(epoch: int) -> str:
 
 def _run_config(
     recipe: Recipe,
+    lock: Lock,
     recipe_hash: str,
     inherited: t.Mapping[str, t.Any],
     base: BaseImage | None,
-    created: str,
 ) -> dict[str, t.Any]:
     config = recipe.config
     entrypoints = dict(recipe.entrypoints)
@@ -99,7 +101,7 @@ def _run_config(
         "Entrypoint": list(config.entrypoint) if replaced else inherited.get("Entrypoint"),
         "Env": _environment(recipe, inherited.get("Env", [])),
         "ExposedPorts": ports,
-        "Labels": _labels(recipe, recipe_hash, inherited.get("Labels", {}), base, created),
+        "Labels": _labels(recipe, lock, recipe_hash, inherited.get("Labels", {}), base),
         "StopSignal": config.stop_signal or inherited.get("StopSignal"),
         "User": config.user or inherited.get("User"),
         "WorkingDir": config.workdir or inherited.get("WorkingDir"),
@@ -121,20 +123,22 @@ def _environment(recipe: Recipe, inherited: t.Sequence[str]) -> list[str]:
 
 def _labels(
     recipe: Recipe,
+    lock: Lock,
     recipe_hash: str,
     inherited: t.Mapping[str, str],
     base: BaseImage | None,
-    created: str,
 ) -> dict[str, str]:
     labels = {key: value for key, value in inherited.items() if not key.startswith(LABEL)}
     labels.update(recipe.config.labels)
     labels.update(
         {
+            LABEL + "abi": inherited.get(LABEL + "abi", "unknown") if base else _abi(recipe, lock),
             LABEL + "kind": recipe.kind,
+            LABEL + "layer-format": LAYER_FORMAT,
             LABEL + "name": recipe.name,
             LABEL + "recipe-hash": recipe_hash,
             LABEL + "version": recipe.version,
-            "org.opencontainers.image.created": created,
+            "org.opencontainers.image.created": timestamp(lock.epoch),
             "org.opencontainers.image.title": recipe.name,
             "org.opencontainers.image.version": recipe.version,
         }
@@ -148,6 +152,24 @@ def _labels(
         labels["org.opencontainers.image.base.name"] = base.record.tag
         labels["org.opencontainers.image.base.digest"] = base.record.manifest_digest
     return labels
+
+
+def _abi(recipe: Recipe, lock: Lock) -> str:
+    """Return what a program on this base depends on: moving an app to a base of the same is safe."""
+    versions = {deb.name: _minor(deb.version) for deb in lock.apt}
+    parts = {
+        "arch": lock.arch,
+        "libc": versions.get("libc6", "none"),
+        "python": versions.get("python3", "none"),
+        "suite": recipe.suite,
+    }
+    return " ".join(f"{key}={value}" for key, value in sorted(parts.items()))
+
+
+def _minor(version: str) -> str:
+    """Return major and minor of a Debian version."""
+    match = re.match(r"(?:[0-9]+:)?([0-9]+(?:\.[0-9]+)?)", version)
+    return match.group(1) if match else version
 
 
 def image_manifest(config: bytes, layers: t.Sequence[Blob]) -> bytes:

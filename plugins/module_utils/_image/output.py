@@ -60,6 +60,12 @@ class Output:
             found += [read_record(os.path.join(folder, n)) for n in names if n.endswith(".json")]
         return sorted(found, key=lambda record: (record.name, record.version))
 
+    def versions(self, name: str) -> list[BakeRecord]:
+        """Return the record of every version of a repository."""
+        folder = os.path.dirname(self.record_path(name, "x"))
+        names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+        return [read_record(os.path.join(folder, n)) for n in names if n.endswith(".json")]
+
     def find_reference(self, reference: str, what: str = "base") -> BakeRecord:
         """Return the record a pinned reference names, by either digest."""
         wanted = parse_reference(reference, what)

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 import typing as t
 import urllib.error
+from dataclasses import dataclass
 
 from ansible.module_utils.urls import open_url
 
@@ -28,6 +29,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels im
 DEFAULT_STORE = "~/.cache/immutable-cutover/store"
 _DOWNLOADS = 6
 _TIMEOUT = 120
+_NAMED = 5
 
 
 class Store:
@@ -62,6 +64,9 @@ class Store:
 
     def adopt(self, path: str, digest: str, name: str) -> None:
         """Move a download in if it is what was locked."""
+        if os.path.islink(path):
+            # apt links to the files of a source that is a folder; the store must outlive that folder.
+            path = shutil.copyfile(path, f"{path}.copy")
         found = sha256_file(path)
         if found != digest:
             raise CutoverError(f"{name}: hash mismatch: expected {digest} got {found}")
@@ -69,17 +74,55 @@ class Store:
         os.replace(path, self.path(digest))
 
 
+@dataclass(frozen=True)
+class Missing:
+    """Locked inputs that are not in the store."""
+
+    debs: tuple[DebLock, ...]
+    wheels: tuple[WheelLock, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """Return them as a person knows them."""
+        return [deb.name for deb in self.debs] + [wheel.filename for wheel in self.wheels]
+
+
+def missing_inputs(lock: Lock, store: Store) -> Missing:
+    """Return what a bake of this lock would still have to fetch."""
+    return Missing(
+        tuple(deb for deb in lock.apt if not store.has(deb.sha256)),
+        tuple(wheel for wheel in lock.python if not store.has(wheel.sha256)),
+    )
+
+
 def fetch(recipe: Recipe, lock: Lock, store: Store, run: Run) -> list[str]:
     """Bring every locked input into the store; return the names of what was missing."""
-    debs = [deb for deb in lock.apt if not store.has(deb.sha256)]
-    wheels = [wheel for wheel in lock.python if not store.has(wheel.sha256)]
+    missing = missing_inputs(lock, store)
+    if not missing.names:
+        return []
     with store.workspace() as folder:
-        if debs:
-            _fetch_debs(recipe.suite, lock.arch, debs, store, folder, run)
-        if wheels and recipe.python is not None:
-            urls = locate_wheels(wheels, recipe.python.version, lock.arch, run)
-            _fetch_wheels(wheels, urls, store, folder)
-    return [deb.name for deb in debs] + [wheel.filename for wheel in wheels]
+        if missing.debs:
+            _fetch_debs(recipe.suite, lock.arch, missing.debs, store, folder, run)
+        if missing.wheels and recipe.python is not None:
+            urls = locate_wheels(missing.wheels, recipe.python.version, lock.arch, run)
+            _fetch_wheels(missing.wheels, urls, store, folder)
+    return missing.names
+
+
+def require_fetched(recipe: Recipe, lock: Lock, store: Store) -> None:
+    """Fail, naming every locked input that the store lacks: who bakes without a network fetches before."""
+    names = missing_inputs(lock, store).names
+    if names:
+        raise CutoverError(
+            f"{recipe.tag}: {len(names)} locked inputs are not in the store {store.root}: "
+            f"{_shortened(names)}; run the phase fetch (module image_fetch) first",
+            missing=names,
+        )
+
+
+def _shortened(names: t.Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _fetch_debs(

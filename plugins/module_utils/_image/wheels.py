@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import typing as t
 import urllib.parse
@@ -49,9 +50,20 @@ class Candidate:
     sha256: str
 
 
-def resolve_wheels(requirements: str, python: str, arch: str, run: Run) -> tuple[WheelLock, ...]:
-    """Return one wheel for each package the requirements need, and for what those need."""
-    candidates = _compile(requirements, python, arch, [], run)
+def resolve_wheels(
+    requirements: str,
+    python: str,
+    arch: str,
+    run: Run,
+    locked: t.Sequence[WheelLock] = (),
+    upgrade: t.Sequence[str] = (),
+) -> tuple[WheelLock, ...]:
+    """Return one wheel for each package the requirements need, and for what those need.
+
+    What was locked before stays, unless it is to be upgraded or no longer fits.
+    """
+    options = [word for name in upgrade for word in ("--upgrade-package", name)]
+    candidates = _compile(requirements, python, arch, options, run, locked)
     order = _tag_order(python, arch)
     best: dict[str, tuple[int, Candidate]] = {}
     for candidate in candidates:
@@ -60,21 +72,51 @@ def resolve_wheels(requirements: str, python: str, arch: str, run: Run) -> tuple
             best[candidate.name] = (rank, candidate)
     for name in sorted({candidate.name for candidate in candidates} - set(best)):
         raise CutoverError(f"{name} has no wheel for Python {python} on {arch}")
+    kept = {
+        (wheel.name, wheel.version): wheel
+        for wheel in locked
+        if _rank(wheel.filename, order) is not None
+    }
     chosen = [best[name][1] for name in sorted(best)]
-    return tuple(WheelLock(c.name, c.version, c.filename, c.sha256) for c in chosen)
+    return tuple(
+        kept.get((c.name, c.version)) or WheelLock(c.name, c.version, c.filename, c.sha256)
+        for c in chosen
+    )
 
 
 def locate_wheels(
     wheels: t.Sequence[WheelLock], python: str, arch: str, run: Run
 ) -> dict[str, str]:
     """Return where the host's index has the locked files now: URL by file name."""
-    pins = "".join(f"{wheel.name}=={wheel.version}\n" for wheel in wheels)
+    pins = "".join(f"{wheel.name}{_pin(wheel.version)}\n" for wheel in wheels)
     with tempfile.TemporaryDirectory(prefix="bake-") as folder:
         path = os.path.join(folder, "requirements.in")
         with open(path, "w", encoding="utf-8") as stream:
             stream.write(pins)
-        candidates = _compile(path, python, arch, ["--no-deps"], run)
+        try:
+            candidates = _compile(path, python, arch, ["--no-deps"], run)
+        except CutoverError as error:
+            raise _not_in_index(error, wheels) from error
     return {candidate.filename: candidate.url for candidate in candidates}
+
+
+def _pin(version: str) -> str:
+    """Return a pin that a yanked version does not satisfy; one with C(==) it would."""
+    return f"=={version}" if "+" in version else f">={version},<={version}"
+
+
+def _not_in_index(error: CutoverError, wheels: t.Sequence[WheelLock]) -> CutoverError:
+    """Say which locked wheel an index has no more, if that is what uv complains about."""
+    # uv breaks its lines where it likes.
+    said = " ".join(error.message.split())
+    for wheel in wheels:
+        if re.search(rf"\b{re.escape(wheel.name)}(?:[=<>]=?| was not found| is yanked)", said):
+            why = "yanked" if "yanked" in said else "gone"
+            return CutoverError(
+                f"{wheel.name}=={wheel.version} not in index: {why}; lock again with upgrade_packages: [{wheel.name}]",
+                answer=error.message,
+            )
+    return error
 
 
 def _compile(
@@ -83,11 +125,15 @@ def _compile(
     arch: str,
     options: t.Sequence[str],
     run: Run,
+    preferred: t.Sequence[WheelLock] = (),
 ) -> list[Candidate]:
     if not TOMLLIB or not PACKAGING:
         raise CutoverError("locking wheels needs Python 3.11 and its package packaging")
     with tempfile.TemporaryDirectory(prefix="bake-") as folder:
         output = os.path.join(folder, "pylock.toml")
+        if preferred:
+            # What the file has already is what uv prefers.
+            _write_preferences(preferred, output)
         run(
             [find_tool("uv", "uv"), "pip", "compile", "--quiet", "--format", "pylock.toml"]
             + ["--python-version", python, "--python-platform", f"{_machine(arch)}-manylinux_2_28"]
@@ -104,6 +150,14 @@ def _compile(
         )
         with open(output, "rb") as opened:
             return read_pylock(tomllib.load(opened), folder)
+
+
+def _write_preferences(wheels: t.Sequence[WheelLock], path: str) -> None:
+    lines = ['lock-version = "1.0"', 'created-by = "immutable.cutover"']
+    for wheel in wheels:
+        lines += ["[[packages]]", f'name = "{wheel.name}"', f'version = "{wheel.version}"']
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write("\n".join([*lines, ""]))
 
 
 def read_pylock(data: t.Mapping[str, t.Any], folder: str) -> list[Candidate]:

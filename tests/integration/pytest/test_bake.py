@@ -49,9 +49,12 @@ class Kitchen:
             "state_dir": str(self.root / "state"),
             "engine": {},
             "concurrency": 2,
+            "fetch": True,
             "load": False,
             "archive": False,
             "upgrade": False,
+            "upgrade_packages": [],
+            "unknown_packages": "fail",
             "epoch": None,
             "arch": None,
             **changes,
@@ -226,6 +229,28 @@ def test_the_engine_gives_the_image_the_id_we_computed(
     assert (again["changed"], again["actions"]) == (False, [])
 
 
+def test_what_is_loaded_is_known_without_the_engine_until_it_is_gone(
+    kitchen: Kitchen,
+    client: docker.DockerClient,
+    loaded: BakeRecord,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    recipe = kitchen.app(loaded.base)
+    with monkeypatch.context() as patch:
+        patch.setattr(front, "_engine", lambda params: pytest.fail("the engine was asked"))
+        again = kitchen.bake(recipe, load=True)
+    assert (again["changed"], again["actions"]) == (False, [])
+    assert again["before"] == again["after"]
+    assert again["after"][f"{APP}:1.0.0"]["loaded"]
+    client.images.remove(f"{APP}:1.0.0", noprune=True)
+    assert kitchen.bake(recipe, load=True)["actions"] != []
+    client.images.get(loaded.image_id).tag(f"{APP}", "other")
+    client.images.remove(f"{APP}:1.0.0", noprune=True)
+    assert kitchen.bake(recipe, load=True)["actions"] == [f"tag {APP}:1.0.0"]
+    client.images.remove(f"{APP}:other", noprune=True)
+    assert kitchen.bake(recipe, load=True)["actions"] == []
+
+
 def test_the_app_runs_without_root_on_a_read_only_root(
     client: docker.DockerClient, loaded: BakeRecord
 ) -> None:
@@ -314,7 +339,14 @@ def test_what_is_on_the_engine_is_listed(
     kitchen: Kitchen, client: docker.DockerClient, base: BakeRecord, app: BakeRecord
 ) -> None:
     kitchen.bake(kitchen.base, kitchen.app(base.reference), load=True)
-    params = {"name": APP, "engine": {}, "state_dir": str(kitchen.root / "state")}
+    params = {
+        "name": APP,
+        "engine": {},
+        "state_dir": str(kitchen.root / "state"),
+        "graph": False,
+        "base": "",
+        "output": str(kitchen.root / "output"),
+    }
     listed = front.list_images(params)
     (image,) = listed["images"]
     assert image["image_id"] == app.image_id

@@ -139,18 +139,25 @@ class World:
 
 
 def add_base(
-    root: pathlib.Path, folder: str = "output", name: str = "base/tiny", program: bytes = b"#!"
+    root: pathlib.Path,
+    folder: str = "output",
+    name: str = "base/tiny",
+    program: bytes = b"#!",
+    version: str = "1.0.0",
+    apt: t.Mapping[str, str] | None = None,
 ) -> BakeRecord:
-    """Put a base of two files into an output folder."""
+    """Put a base of two files into an output folder; with another version or program its content differs, too."""
     path = root / "base.yml"
-    path.write_text(BASE_RECIPE.replace("base/tiny", name))
+    path.write_text(BASE_RECIPE.replace("base/tiny", name).replace("1.0.0", version))
     recipe = load_recipe(str(path))
     target = output.Output(str(root / folder))
     target.create()
-    entries = [Entry("/bin/sh", 0o755, program), Entry("/etc/os-release", 0o644, b"ID=tiny\n")]
+    release = f"ID=tiny\nBUILD_ID={version}\n".encode()
+    entries = [Entry("/bin/sh", 0o755, program), Entry("/etc/os-release", 0o644, release)]
     written = write_entries(entries, str(root / "base.tar"), EPOCH)
     layer = target.layout.adopt(written.path, written.sha256, written.size, "packages")
-    config = image_config(recipe, lock.Lock("", EPOCH, "amd64"), "0" * 64, [layer], None)
+    debs = tuple(lock.DebLock(*item, "amd64", "", 0, "") for item in (apt or {}).items())
+    config = image_config(recipe, lock.Lock("", EPOCH, "amd64", apt=debs), "0" * 64, [layer], None)
     record = BakeRecord(
         name=recipe.name,
         version=recipe.version,

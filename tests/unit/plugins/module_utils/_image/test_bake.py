@@ -209,3 +209,23 @@ def test_the_lock_of_an_image_is_kept_beside_it(world: World) -> None:
     shutil.rmtree(world.root / "output/locks")
     with pytest.raises(StateError, match="the lock of base/tiny@sha256:.* is not kept"):
         kept.lock_of(world.base)
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
+def test_b44_without_fetching_a_missing_input_is_one_clear_error(world: World, check: bool) -> None:
+    (world.root / "store/sha256" / world.wheel).unlink()
+    with pytest.raises(CutoverError) as caught:
+        world.bake(fetch=False, check=check)
+    assert caught.value.message == (
+        f"shop/web:1.0.0: 1 locked inputs are not in the store {world.root}/store: "
+        "pkg-1.0-py3-none-any.whl; run the phase fetch (module image_fetch) first"
+    )
+    assert not (world.root / "output/records/shop/web/1.0.0.json").exists()
+
+
+def test_check_mode_says_that_it_would_fetch(world: World) -> None:
+    (world.root / "store/sha256" / world.wheel).unlink()
+    assert world.bake(check=True).actions == (
+        "fetch 1 inputs of shop/web:1.0.0",
+        "bake shop/web:1.0.0",
+    )
