@@ -22,10 +22,9 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 
 MODULE = "immutable.cutover.release_apply"
-FIRST_TURN, SECOND_TURN, LONGEST_TURN = 0.0, 6.0, 8.0
-"""Seconds. The first call only begins what comes first, so that the plan is shown before anything that serves is
-touched; the next one is built and started while the new replicas start. Starting a call takes a second or so, in
-which no wait goes on; with it, none is longer than the 10 s within which progress is promised.
+FIRST_TURN, LONGEST_TURN = 6.0, 8.0
+"""Seconds. Starting a call takes a second or so, in which no wait goes on; with it, none is longer than the 10 s within
+which progress is promised.
 """
 LEASE_POLL = 2.0
 
@@ -128,7 +127,7 @@ class ActionModule(ActionBase):
             turn.update(
                 resume=answer["resume"],
                 epoch=answer["epoch"],
-                seconds=min(LONGEST_TURN, max(SECOND_TURN, turn["seconds"] + 2)),
+                seconds=min(LONGEST_TURN, turn["seconds"] + 2),
             )
 
     def _finished(self, total: dict[str, Any]) -> dict[str, Any]:

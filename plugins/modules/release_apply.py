@@ -16,8 +16,8 @@ description:
     only when the load balancer routes nothing to it and no request is in flight there.
   - Re-plans from what it observes after every step, so it can be run again after it was killed at any moment.
   - Holds the deploy lease of the app. A step of a run that lost the lease is refused.
-  - The plan is shown when the first step was begun, before anything that serves is touched. Waits show progress at
-    least every 10 seconds.
+  - The plan is shown with the first progress, and before anything is done in check mode. Waits show progress at least
+    every 10 seconds.
   - When a new replica does not become ready and C(strategy.on_failure) is V(rollback), the last completed release is
     brought back (old replicas are active again before new ones are drained) and the task fails.
 author:

@@ -466,3 +466,20 @@ def test_what_is_not_ours_is_never_touched(host: Host) -> None:
     assert {"theirs", "blog-web-01234567-1"} <= {item.name for item in host.engine.containers({})}
     assert {"theirs", "blog-web-01234567-1"} <= {item.name for item in host.balancer.targets()}
     assert all("shop" in name for _verb, name in host.engine.calls)
+
+
+def test_the_first_call_returns_the_plan_and_no_later_one(host: Host) -> None:
+    wanted = host.spec("1")
+    planned = host.plan(wanted)["lines"]
+    result = host.apply(wanted, seconds=0)
+    assert (result["status"], result["lines"]) == ("more", planned)
+    again = host.apply(wanted, epoch=result["epoch"], resume=result["resume"])
+    assert (again["status"], again["lines"]) == ("done", [])
+
+
+def test_a_first_call_with_nothing_to_do_takes_no_lease(host: Host) -> None:
+    host.apply(host.spec("1"))
+    before = host.traces()
+    result = host.apply(host.spec("1"))
+    assert (result["status"], result["changed"], result["needed"]) == ("done", False, False)
+    assert host.traces() == before
