@@ -21,6 +21,7 @@ from ansible_collections.immutable.cutover.tests.unit.support.shop import (
 
 WEB = "processes/web"
 NAME = "must match [A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
+PRIVATE = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"
 DURATION = "must be a duration in whole seconds, 1-86400"
 FIRST_LB = "load_balancers/0"
 
@@ -76,7 +77,7 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B26", f"{WEB}/readiness", {"host": "169.254.169.254"}, "processes.web.readiness.host", "is an unknown option", "'host'"),
     ("B27", f"{WEB}/quiesce", {"signal": "SIGTSTP", "exec": ["x"]}, "processes.web.quiesce", "is an unknown option; known: command, drain,", "'quiesce'"),
     ("B28", f"{WEB}/in_flight", {"redis": {}}, "processes.web.in_flight", "is an unknown option; known: command, drain,", "'in_flight'"),
-    ("B28-worker", "processes", {"web": {"port": 1}, "worker": {"port": 2}}, "load_balancers", "needs an entry for process worker: only processes behind a load balancer", "list"),
+    ("B28-worker", "processes", {"web": {"port": 1}, "worker": {"port": 2}}, "load_balancers", "needs an entry for process worker: only", "list"),
     ("B29", f"{WEB}/stop", {"signal": "SIGFOO"}, "processes.web.stop.signal", "unknown signal; known: SIGTERM, SIGINT", "'SIGFOO'"),
     ("B29-kill", f"{WEB}/stop", {"signal": "SIGKILL"}, "processes.web.stop.signal", "unknown signal; known: SIGTERM", "'SIGKILL'"),
     ("B30", f"{WEB}/resources", {"memory": "1m"}, "processes.web.resources.memory", "memory below 6 MB", "'1m'"),
@@ -92,7 +93,7 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("SE-19-true", "verify", True, "verify", "must be one of required, off", "boolean true"),
     ("SE-19-no-key", "verify", "required", "verify_keys", "needs a public key, because verify is required", "found list"),
     ("SE-19-path", "verify_keys", ["/etc/key.pem"], "verify_keys[0]", "must be a public key in PEM", "not shown"),
-    ("SE-19-private", "verify_keys", ["-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"], "verify_keys[0]", "must be a public key in PEM", "not shown"),
+    ("SE-19-private", "verify_keys", [PRIVATE], "verify_keys[0]", "must be a public key in PEM", "not shown"),
     ("SE-19-number", "verify_keys", [1], "verify_keys[0]", "must be a string", "found 1"),
     ("B35-number", "env", {1: "x"}, "env", "must have strings as keys", "found 1"),
     ("B36-nul", "env", {"A": "x\0y"}, "env.A", "must not contain a NUL character", r"'x\x00y'"),
