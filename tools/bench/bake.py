@@ -144,7 +144,7 @@ class Bakes:
 
     def _noop(self, recipe: str) -> None:
         self._bake(recipe, load=True)
-        params = {key: value for key, value in _params([recipe], load=True).items()}
+        params = _params([recipe], load=True)
         plays = {
             "bare": {"ansible.builtin.debug": {"msg": "x"}},
             "ping": {"ansible.builtin.ping": {}, "loop": list(range(REPEATS))},
