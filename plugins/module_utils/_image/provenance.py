@@ -59,17 +59,13 @@ def provenance(output: Output, record: BakeRecord, recipe: Recipe, source: Sourc
         {
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
-                "externalParameters": {"recipe": _without_place(recipe)},
+                "externalParameters": {"recipe": recipe.baked_content},
                 "internalParameters": {"arch": lock.arch, "epoch": lock.epoch},
                 "resolvedDependencies": list(_dependencies(lock, distro, source)),
             },
             "runDetails": {"builder": {"id": BUILDER}},
         },
     )
-
-
-def _without_place(recipe: Recipe) -> dict[str, t.Any]:
-    return {key: value for key, value in recipe.content.items() if key != "context"}
 
 
 def source_of(recipe: Recipe) -> Source:

@@ -107,6 +107,11 @@ class Recipe:
     policy: Policy = NO_POLICY
 
     @property
+    def baked_content(self) -> dict[str, t.Any]:
+        """Return what decides what is baked, as plain data."""
+        return {key: value for key, value in self.content.items() if key not in _NOT_BAKED}
+
+    @property
     def tag(self) -> str:
         """Return the human name of what is baked."""
         return f"{self.name}:{self.version}"
@@ -130,8 +135,7 @@ def load_recipe(path: str) -> Recipe:
 
 def recipe_checksum(recipe: Recipe) -> str:
     """Return what the lock is bound to: the recipe's meaning, not its spelling or place."""
-    content = {key: value for key, value in recipe.content.items() if key not in _NOT_BAKED}
-    return "sha256:" + sha256_bytes(canonical_json(content))
+    return "sha256:" + sha256_bytes(canonical_json(recipe.baked_content))
 
 
 def requirements_path(recipe: Recipe) -> str:

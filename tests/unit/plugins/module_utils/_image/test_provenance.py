@@ -57,6 +57,16 @@ def inputs(statement: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     return {item["annotations"]["immutable.cutover.input"]: item for item in listed}
 
 
+def test_how_an_image_is_judged_is_no_input(world: World) -> None:
+    """A waiver has a date, which YAML makes an object of that JSON does not know."""
+    before = made(world)
+    waiver = '{rule: P5, path: /bin/x, reason: "an old tool", expires: 2099-01-01}'
+    with open(world.recipe, "a", encoding="utf-8") as stream:
+        stream.write(f"policy: {{waivers: [{waiver}]}}\n")
+    assert load_recipe(world.recipe).content["policy"]
+    assert made(world) == before
+
+
 def test_it_is_an_in_toto_statement_with_the_slsa_predicate(world: World) -> None:
     record = baked(world)[1]
     data = made(world)
