@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
     from tests.unit.plugins.module_utils._image.conftest import Craft
 
 STATUS = b"Package: tool\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n"
-COPYRIGHT = b"""Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+COPYRIGHT = b"""Format: https://example.org/copyright-format/1.0/
 Upstream-Name: tool
 License: only-in-the-header
 
