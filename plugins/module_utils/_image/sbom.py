@@ -101,8 +101,8 @@ def wheel_purl(wheel: WheelLock) -> str:
 
 def _require_library() -> None:
     try:
-        import cyclonedx  # noqa: F401
-        import packageurl  # noqa: F401
+        import cyclonedx  # noqa: F401 - only whether it is there
+        import packageurl  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise CutoverError(
             "describing an image needs two Python libraries: install cyclonedx-python-lib and packageurl-python",

@@ -212,7 +212,7 @@ def _ecdsa() -> t.Any:
 
 def _require_library() -> None:
     try:
-        import cryptography  # noqa: F401
+        import cryptography  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise CutoverError(
             "signatures need the Python library cryptography on this host: install cryptography "

@@ -113,6 +113,7 @@ def _console_scripts(archive: zipfile.ZipFile, dist_info: str, name: str) -> t.I
     except KeyError:
         return
     parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
+    # The documented way to keep the case of names; its type is that of a method.
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(text)
     if not parser.has_section("console_scripts"):
