@@ -21,7 +21,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     LoadBalancer,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release import names
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import Goal, Want
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
     ProcessSpec,

@@ -49,10 +49,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._lease import Ho
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import check_name
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
-    plan,
-    simulate,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import plan
+from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
     LoadBalancerRef,

@@ -27,7 +27,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Cl
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import advance
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Step,
     Track,
@@ -181,7 +181,7 @@ class Executor:
         """Say how it ended; a call whose time ran out with its last step needs no other one."""
         if self._failure:
             return "failed"
-        if self._clock.over.is_set() and advance(self._goal, world):
+        if self._clock.over.is_set() and decide(self._goal, world).tracks:
             return "more"
         self._clock.over.clear()
         return "done"
@@ -198,7 +198,7 @@ class Executor:
                 {item.release: item.version for item in world.replicas if item.version}
             )
             if not self._clock.over.is_set():
-                for track in advance(self._goal, world, frozenset(self._running)):
+                for track in decide(self._goal, world, frozenset(self._running)).tracks:
                     self._launch(pool, track)
             if not self._running:
                 return

@@ -37,7 +37,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     InFlight,
     LoadBalancer,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import Want
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import ProcessSpec
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (

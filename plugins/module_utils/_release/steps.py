@@ -74,11 +74,31 @@ class Track:
 
 
 @dataclass(frozen=True)
+class Hold:
+    """A gate: nothing more begins until it is passed."""
+
+    gate: str
+    """Its name within the release; noted on the host when it is passed."""
+    kind: str
+    """C(approval): a person promotes or aborts; C(pause): C(seconds) pass; C(analysis): figures decide."""
+    seconds: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What may begin now; with a hold and no track everything waits at that gate."""
+
+    tracks: tuple[Track, ...]
+    hold: Hold | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
-    """Tracks that run side by side, and how many replicas serve when they begin."""
+    """Tracks that run side by side or one gate, and how many replicas serve when they begin."""
 
     tracks: tuple[Track, ...]
     serving: tuple[tuple[str, int], ...]
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True)

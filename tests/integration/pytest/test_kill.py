@@ -27,6 +27,7 @@ from tests.integration.pytest import kill_check as check
 from tests.integration.pytest.haproxy_rig import free_port
 from tests.integration.pytest.kill_rig import (
     MODULE_DEPTH,
+    REPLICAS,
     VERSIONS,
     Playing,
     Process,
@@ -266,29 +267,30 @@ def test_cr_01_module_kill(world: World, kill: Kill) -> None:
     world.judge(wanted)
 
 
-@pytest.mark.parametrize("step", ["activate", "drain", "deregister"])
+# The wait before each step, and what HAProxy shows when one replica is past the step. The others may be stuck before
+# it: a call whose time is over begins no further step.
+CHANGES: dict[str, tuple[str, Callable[[list[str]], bool]]] = {
+    "activate": ("ready", lambda shown: shown.count("UP") > REPLICAS),
+    "drain": ("confirm", lambda shown: "DRAIN" in shown),
+    "deregister": ("await", lambda shown: len(shown) < 2 * REPLICAS),
+}
+
+
+@pytest.mark.parametrize("step", CHANGES)
 def test_cr_01_killed_between_a_change_and_writing_it_down(world: World, step: str) -> None:
     """The module dies when HAProxy has changed and haproxy.cfg not yet: the next run must not leave it so."""
     site = world.site
     release = site.release(surge=2, release_strategy={"max_surge": 2, "min_ready_seconds": 1})
     run = site.start("replace", release)
-    waited_for, shown = CHANGES[step]
-    run.until(journal(waited_for, "begin", 2))
+    waited_for, happened = CHANGES[step]
+    run.until(journal(waited_for, "begin", REPLICAS))
     with site.no_persisting():
-        eventually(lambda: sorted(row[1] for row in check.targets(site).values()) == shown)
+        eventually(lambda: happened([row[1] for row in check.targets(site).values()]))
         run.kill(EVERYTHING)
     assert not any(row["step"] == step and row["outcome"] == "ok" for row in run.rows())
     ended = site.play("replace", release)
     assert ended.code == 0, ended.text
     world.judge(release)
-
-
-# The wait before each step, and what HAProxy shows after it.
-CHANGES = {
-    "activate": ("ready", ["UP"] * 4),
-    "drain": ("confirm", ["DRAIN"] * 2 + ["UP"] * 2),
-    "deregister": ("await", ["UP"] * 2),
-}
 
 
 def test_cr_08_a_dead_run_that_had_done_everything_leaves_no_lease(world: World) -> None:

@@ -11,8 +11,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Health,
     Target,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import Goal, Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Plan, Track
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
     Replica,

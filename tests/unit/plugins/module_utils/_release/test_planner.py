@@ -7,14 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
-    Goal,
-    Want,
-    advance,
-    plan,
-    simulate,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide, plan
+from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Verb
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
     Phase,
@@ -183,18 +179,18 @@ def test_warm_up_comes_before_registering() -> None:
 
 def test_an_unsettled_replica_makes_no_room_for_a_drain() -> None:
     wanted, seen = goal("b", 1), world("a1:serving b1:serving")
-    assert [track(item) for item in advance(wanted, seen)] == ["b1 confirm"]
+    assert [track(item) for item in decide(wanted, seen).tracks] == ["b1 confirm"]
     busy = frozenset([replica_name(APP, PROCESS, "b" * 8, 1)])
-    assert advance(wanted, seen, busy) == ()
+    assert decide(wanted, seen, busy).tracks == ()
     settled = world("a1:serving b1:serving", settled=True)
-    assert [track(item) for item in advance(wanted, settled)] == ["a1 drain"]
+    assert [track(item) for item in decide(wanted, settled).tracks] == ["a1 drain"]
 
 
 def test_what_is_busy_is_left_alone_and_counts_as_existing() -> None:
     wanted, seen = goal("b", 2), world("a1:serving a2:serving")
-    first = advance(wanted, seen)
+    first = decide(wanted, seen).tracks
     assert [track(item) for item in first] == [f"b1 {UP}"]
-    assert advance(wanted, seen, frozenset(item.replica for item in first)) == ()
+    assert decide(wanted, seen, frozenset(item.replica for item in first)).tracks == ()
 
 
 def test_two_processes_are_planned_side_by_side() -> None:

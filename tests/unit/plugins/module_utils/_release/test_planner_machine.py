@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The five rules under every interleaving that hypothesis thinks of, and proof that it would see them broken.
 
-A run is driven step by step by the real C(advance) and the real StepRunner under the real lease. Runs are killed
+A run is driven step by step by the real C(decide) and the real StepRunner under the real lease. Runs are killed
 between and inside steps, their late steps come back, other releases arrive, replicas die, balancers forget.
 Whatever has happened: once the faults end, one more run ends at exactly what is wanted.
 """
@@ -35,12 +35,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runn
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Health
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
-    Want,
-    advance,
-    plan,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide, plan
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
     Phase as ReplicaPhase,
@@ -216,7 +213,7 @@ class CutoverMachine(RuleBasedStateMachine):
 
     def look(self, flow: Flow) -> None:
         world = self.seen(flow)
-        for track in advance(flow.release.goal(), world, frozenset(flow.tracks)):
+        for track in decide(flow.release.goal(), world, frozenset(flow.tracks)).tracks:
             assert track.replica not in flow.tracks
             flow.tracks[track.replica] = list(track.steps)
 
