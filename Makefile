@@ -45,22 +45,22 @@ test-packages: engine
 	@.venv/bin/ansible-playbook tools/plays/test_packages.yml
 
 test: test-packages ## every test: lint, unit, sanity, integration, molecule
-	@$(PYTHON) tools/run_tests.py $(PARTS)
+	@$(PYTHON) -m tools.run_tests $(PARTS)
 
 lint: venv ## ruff, mypy, yamllint, ansible-lint, antsibull-docs, antsibull-changelog
-	@$(PYTHON) tools/run_tests.py $@
+	@$(PYTHON) -m tools.run_tests $@
 
 unit: venv ## pytest: pure code and the tools
-	@$(PYTHON) tools/run_tests.py $@
+	@$(PYTHON) -m tools.run_tests $@
 
 sanity: venv ## ansible-test sanity and units, in a copy, no ignores
-	@$(PYTHON) tools/run_tests.py $@
+	@$(PYTHON) -m tools.run_tests $@
 
 integration: test-packages ## pytest against real Docker and HAProxy
-	@$(PYTHON) tools/run_tests.py $@
+	@$(PYTHON) -m tools.run_tests $@
 
 molecule: engine ## the Molecule scenarios
-	@$(PYTHON) tools/run_tests.py $@
+	@$(PYTHON) -m tools.run_tests $@
 
 format: venv ## let ruff rewrite what it can
 	@.venv/bin/ruff format . && .venv/bin/ruff check --fix .

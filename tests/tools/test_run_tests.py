@@ -4,10 +4,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
 import pytest
 
-from tools import run_tests
-from tools.run_tests import Tally, judged, read_junit, read_molecule, read_sanity
+from tools.run_tests import __main__ as runner
+from tools.run_tests import parts
+from tools.run_tests.__main__ import main, run, run_all
+from tools.run_tests.console import REPORTS, Console
+from tools.run_tests.parts import Check, Job
+from tools.run_tests.results import Tally, judged, read_junit, read_molecule, read_sanity
 
 JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
 <testcase classname="a.test_x" name="test_good" />
@@ -91,23 +100,78 @@ def test_a_part_is_green_only_if_it_tested_something(
 
 
 def test_runs_every_part_and_ends_with_the_sum(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], reports: Path
 ) -> None:
-    parts = {"one": lambda: Tally(3, ("bad",)), "two": lambda: Tally(4)}
-    monkeypatch.setattr(run_tests, "PARTS", parts)
-    assert run_tests.main(["one", "two"]) == 1
-    assert capsys.readouterr().out.splitlines()[-2:] == ["failed: bad", "7 passed, 1 failed"]
-    assert run_tests.main(["two"]) == 0
-    assert run_tests.main(["three"]) == 2
-    assert run_tests.main([]) == 2
+    def jobs(part: str, **tallies: Tally) -> list[Job]:
+        return [Job(part, name, partial(known, tally)) for name, tally in tallies.items()]
+
+    def known(tally: Tally, _console: Console) -> Tally:
+        return tally
+
+    found = {
+        "one": lambda: jobs("one", x=Tally(3, ("bad",)), y=Tally(1)),
+        "two": lambda: jobs("two", z=Tally(4)),
+        "empty": lambda: jobs("empty"),
+        "hollow": lambda: jobs("hollow", h=Tally()),
+    }
+    monkeypatch.setattr(parts, "PARTS", found)
+    assert main(["one", "two"]) == 1
+    assert capsys.readouterr().out.splitlines()[-4:] == [
+        "one: 4 passed, 1 failed",
+        "two: 4 passed, 0 failed",
+        "failed: bad",
+        "8 passed, 1 failed",
+    ]
+    assert main(["two"]) == 0
+    assert (main(["empty"]), main(["hollow"])) == (1, 1)
+    for unknown in (["three"], []):
+        with pytest.raises(SystemExit, match="2"):
+            main(unknown)
 
 
-def test_a_checker_that_fails_is_named() -> None:
+def test_long_jobs_begin_first_and_no_more_than_asked_for_run_at_once(reports: Path) -> None:
+    began: list[str] = []
+    running: set[str] = set()
+
+    def job(name: str) -> Job:
+        def count(_console: Console) -> Tally:
+            began.append(name)
+            running.add(name)
+            assert len(running) == 1
+            running.discard(name)
+            return Tally(1)
+
+        return Job("part", name, count)
+
+    names = ["zebra", parts.LONG[2], "ape", parts.LONG[0]]
+    assert run_all(map(job, names), 1) == {"part": Tally(4)}
+    assert began == [parts.LONG[0], parts.LONG[2], "ape", "zebra"]
+
+
+def test_every_long_job_is_one() -> None:
+    assert {job.name for part in parts.PARTS.values() for job in part()} >= set(parts.LONG)
+
+
+def test_a_checker_that_fails_is_named_and_what_it_printed_is_shown(
+    reports: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     items = (
-        run_tests.Check("good", ("python", "-c", "")),
-        run_tests.Check("bad", ("python", "-c", "raise SystemExit(3)")),
-        run_tests.Check(
-            "told", ("python", "-c", "import os; os.environ['TOLD']"), (("TOLD", "1"),)
-        ),
+        Check("good", ("python", "-c", "print('fine')")),
+        Check("bad", ("python", "-c", "print('broken'); raise SystemExit(3)")),
+        Check("told", ("python", "-c", "import os; os.environ['TOLD']"), (("TOLD", "1"),)),
     )
-    assert run_tests.checks(items) == Tally(2, ("bad",))
+    job = Job("part", "checks", lambda console: parts.checks(items, console))
+    assert run(job) == Tally(2, ("bad",))
+    printed = capsys.readouterr().out
+    assert "\nbroken\n" in printed and "part checks: 2 passed, 1 failed in " in printed
+    good = Job("part", "good", lambda console: parts.checks(items[:1], console))
+    assert run(good) == Tally(1)
+    assert "fine" not in capsys.readouterr().out
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder for logs below the checkout, as the real one."""
+    with tempfile.TemporaryDirectory(dir=REPORTS.parent) as folder:
+        monkeypatch.setattr(runner, "REPORTS", Path(folder))
+        yield Path(folder)
