@@ -49,6 +49,10 @@ class Job:
 class Floor:
     """One run of the script."""
 
+    check = CHECK
+    serving = "UP"
+    """How HAProxy shows a server that has traffic."""
+
     def __init__(self, job: Job) -> None:
         self._job = job
         self._local = threading.local()
@@ -72,14 +76,20 @@ class Floor:
         client.start(identity)
         networks = client.inspect_container(identity)["NetworkSettings"]["Networks"]
         address = next(iter(networks.values()))["IPAddress"]
-        _wait(lambda: self._is_ready(address), f"{name} ready")
+        self._await_ready(address, name)
         path = f"{self._job.backend}/{name}"
-        self._ask(f"add server {path} {address}:{self._job.port} {CHECK}")
+        self._ask(f"add server {path} {address}:{self._job.port} {self.check}")
         self._ask(f"enable health {path}")
         self._ask(f"set server {path} state drain")
-        _wait(lambda: self._stat(name)["check_status"] in ("L7OK", "L4OK"), f"{name} healthy")
+        self._await_healthy(name)
         self._ask(f"set server {path} state ready")
-        _wait(lambda: self._stat(name)["status"] == "UP", f"{name} active")
+        _wait(lambda: self._stat(name)["status"] == self.serving, f"{name} active")
+
+    def _await_ready(self, address: str, name: str) -> None:
+        _wait(lambda: self._is_ready(address), f"{name} ready")
+
+    def _await_healthy(self, name: str) -> None:
+        _wait(lambda: self._stat(name)["check_status"] in ("L7OK", "L4OK"), f"{name} healthy")
 
     def _retire(self, name: str) -> None:
         path = f"{self._job.backend}/{name}"
@@ -91,13 +101,25 @@ class Floor:
             zeros = zeros + 1 if int(row["scur"]) + int(row["qcur"]) == 0 else 0
             if zeros < SAMPLES:
                 time.sleep(SAMPLE_INTERVAL)
-        self._ask(f"set server {path} state maint")
-        answer = self._ask(f"del server {path}")
-        if "deleted" not in answer:
-            raise FloorFailed(f"{name}: {answer}")
+        self._forget(name)
         client = self._client()
         client.stop(name, timeout=self._job.grace)
         client.remove_container(name, v=True)
+
+    def _forget(self, name: str) -> None:
+        path = f"{self._job.backend}/{name}"
+        self._ask(f"set server {path} state maint")
+        answer = ""
+
+        def deleted() -> bool:
+            nonlocal answer
+            answer = self._ask(f"del server {path}")
+            return "deleted" in answer
+
+        try:
+            _wait(deleted, f"{name} deleted", 5.0)
+        except FloorFailed as failure:
+            raise FloorFailed(f"{failure}: {answer}") from None
 
     def _is_ready(self, address: str) -> bool:
         connection = http.client.HTTPConnection(address, self._job.port, timeout=2)

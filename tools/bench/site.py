@@ -26,10 +26,10 @@ BACKEND, PORT, READY_PATH, GRACE = "shop", 8080, "/readyz", 10
 
 
 class Site:
-    """The bench's own app, load balancer, network and folder."""
+    """An app, load balancer, network and folder of their own."""
 
-    def __init__(self, port: int) -> None:
-        self.sample = Sample(NAME, FOLDER, port)
+    def __init__(self, port: int, name: str = NAME, folder: Path = FOLDER) -> None:
+        self.sample = Sample(name, folder, port)
         self._docker = APIClient(version="1.41")
         self._bodies: dict[tuple[str, int], tuple[str, dict[str, Any]]] = {}
 
@@ -51,8 +51,15 @@ class Site:
         """Run the smallest playbook there is."""
         return self._ansible(str(PLAYS / "bare.yml"))
 
-    def floor(self, old: str, new: str, replicas: int, surge: int) -> Measured:
-        """Replace a version by another with the raw script."""
+    def floor(
+        self,
+        old: str,
+        new: str,
+        replicas: int,
+        surge: int,
+        script: Sequence[str] = ("tools.bench.floor",),
+    ) -> Measured:
+        """Replace a version by another with the raw script, or with a naive one of its kind."""
         slots = range(1, replicas + 1)
         job = {
             "socket": f"/run/immutable-cutover/{self.sample.balancer}/admin.sock",
@@ -63,9 +70,9 @@ class Site:
             "surge": surge,
             "pairs": [[self._bodies[old, slot][0], *self._bodies[new, slot]] for slot in slots],
         }
-        path = FOLDER / "floor-job.json"
+        path = self.sample.folder / "floor-job.json"
         path.write_text(json.dumps(job), encoding="utf-8")
-        command = (sys.executable, "-m", "tools.bench.floor", str(path))
+        command = (sys.executable, "-m", *script, str(path))
         return measure(command, cwd=ROOT, environment=environment())
 
     def running(self) -> set[str]:
@@ -77,7 +84,7 @@ class Site:
         """Remove the app's replicas and what the host remembers of it; the images stay."""
         for row in self._replicas(all=True):
             self._docker.remove_container(row["Id"], v=True, force=True)
-        shutil.rmtree(self.sample.state / "apps" / NAME, ignore_errors=True)
+        shutil.rmtree(self.sample.state / "apps" / self.sample.name, ignore_errors=True)
 
     def remove(self) -> None:
         """Remove the load balancer and the network, too."""
@@ -93,12 +100,12 @@ class Site:
 
     def _replicas(self, *, all: bool) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self._docker.containers(
-            all=all, filters={"label": f"{COLLECTION}.app={NAME}"}
+            all=all, filters={"label": f"{COLLECTION}.app={self.sample.name}"}
         )
         return rows
 
     def _spec(self, version: str) -> Path:
-        return FOLDER / f"bench-{version}.yml"
+        return self.sample.folder / f"bench-{version}.yml"
 
     def _note_bodies(self, version: str, replicas: int) -> None:
         """Read off the collection's own replicas how to create one, so that both create the same."""
