@@ -66,4 +66,11 @@ options:
           one's place.
         type: bool
         default: true
+      slow_start:
+        description:
+          - Seconds in which the share of a new target grows to that of the others, once its health check passes; for
+            apps that are slow until their caches are warm.
+          - V(0) gives it its full share at once. At most 3600. A restart of HAProxy gives every target its full share.
+        type: int
+        default: 0
 """

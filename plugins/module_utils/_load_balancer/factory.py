@@ -20,11 +20,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer i
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._names import (
     checked_name,
+    checked_number,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     LoadBalancer,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.haproxy import (
+    CHECK,
     HaproxyLoadBalancer,
 )
 
@@ -36,6 +38,7 @@ LOAD_BALANCER_SPEC: dict[str, dict[str, Any]] = {
     "config": {"type": "path", "default": ""},
     "container": {"type": "str", "default": ""},
     "validate": {"type": "bool", "default": True},
+    "slow_start": {"type": "int", "default": 0},
 }
 """Suboptions of C(load_balancer); documented in the fragment C(_load_balancer)."""
 
@@ -53,7 +56,14 @@ def connect(options: Mapping[str, Any], clock: Clock) -> LoadBalancer:
         clock,
         master=runtime.RuntimeSocket(master, clock, option="master_socket") if master else None,
         config=_config_file(config, options, clock) if config else None,
+        check=_check(options),
     )
+
+
+def _check(options: Mapping[str, Any]) -> str:
+    """Return how a new target is checked, and how its share grows once its check passes."""
+    seconds = checked_number("load_balancer.slow_start", options.get("slow_start") or 0, 0, 3600)
+    return f"{CHECK} slowstart {seconds}s" if seconds else CHECK
 
 
 def _config_file(path: str, options: Mapping[str, Any], clock: Clock) -> file.ConfigFile:

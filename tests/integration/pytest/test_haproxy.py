@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -241,6 +242,29 @@ def test_a_half_registered_target_is_brought_to_standby(bench: Bench) -> None:
     assert targets.register_standby(bench.lb, "one", app.address, app.port).changed
     targets.await_healthy(bench.lb, "one", 5, CLOCK)
     assert not targets.register_standby(bench.lb, "one", app.address, app.port).changed
+
+
+def test_a_slow_start_gives_a_new_target_a_small_share_first(tmp_path: Path) -> None:
+    """Measured right after it became active; the whole slow start takes longer than the test."""
+    haproxy = Haproxy(tmp_path, balance="roundrobin")
+    haproxy.start()
+    slow, apps = haproxy.driver(slow_start=600), [App(tmp_path, name) for name in ("old", "new")]
+    try:
+        for app, driver in zip(apps, (haproxy.driver(), slow), strict=True):
+            targets.register_standby(driver, app.name, app.address, app.port)
+            targets.await_healthy(driver, app.name, 5, CLOCK)
+            targets.activate(driver, app.name)
+        answers = Counter(haproxy.get()[1].split()[0] for _request in range(100))
+        assert answers["new"] >= 1 and answers["old"] >= 80, answers
+        slow.persist()
+        haproxy.restart()  # the file has the new word, and what has been up before does not start slowly again
+        eventually(lambda: all(target.serving for target in slow.targets()))
+        answers = Counter(haproxy.get()[1].split()[0] for _request in range(100))
+        assert answers["new"] >= 40, answers
+    finally:
+        for app in apps:
+            app.kill()
+        haproxy.kill()
 
 
 def test_weight_zero_is_a_drain(bench: Bench) -> None:

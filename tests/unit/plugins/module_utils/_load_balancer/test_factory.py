@@ -37,6 +37,9 @@ def test_nothing_is_opened() -> None:
         ({"config": "haproxy.cfg"}, "load_balancer.config"),
         ({"master_socket": "m"}, "load_balancer.master_socket"),
         ({"config": "/x", "container": "a b"}, "load_balancer.container"),
+        ({"slow_start": -1}, "load_balancer.slow_start"),
+        ({"slow_start": 3601}, "load_balancer.slow_start"),
+        ({"slow_start": "5s"}, "load_balancer.slow_start"),
     ],
 )
 def test_bad_options_are_named(change: dict[str, Any], said: str) -> None:
