@@ -104,7 +104,7 @@ class Release:
             max_surge=process.max_surge,
             max_unavailable=process.max_unavailable,
             load_balancers=sum(ref.process == process.name for ref in self.spec.load_balancers),
-            warm_up=bool(process.warm_up),
+            warm_up=bool(process.warm_up.requests),
             version=self.spec.version,
         )
 

@@ -23,6 +23,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.scrub imp
     Scrubber,
     secret_values,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.warm_up import warm_up
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import HOST_SPEC
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory as engines
@@ -145,7 +146,7 @@ def _start(
             clock=clock,
         )
         if not keep:
-            steps.warm_up(container.address, wanted.probe.port, wanted.warm_up, clock=clock)
+            warm_up(container.address, wanted.probe.port, wanted.warm_up, clock=clock)
     except ProbeError as error:
         report = steps.failure_report(engine, container.id)
         if not keep:

@@ -31,7 +31,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release import 
 
 LOG_LINES = 20
 KILLED = 137
-ANY_STATUS = tuple(range(100, 600))
 
 _STARTING = 3.0
 """Seconds that a container may stay C(created) before it counts as left over from a start that died."""
@@ -110,21 +109,6 @@ def await_replica_ready(
         still_running=still_running,
         clock=clock,
     )
-
-
-def warm_up(
-    address: str, port: int, requests: Sequence[str], *, clock: Clock, timeout: float = 10.0
-) -> None:
-    """Send GETs in order; what a client would call a failure (5xx, no answer) is one."""
-    for path in requests:
-        probe = HttpProbe(path, ANY_STATUS, "", port, timeout, option="warm_up")
-        result = probe.check(address, clock=clock)
-        if result.status is None or result.status >= 500:
-            raise ProbeError(
-                f"{probe.url(address)}: warm-up failed: {result.detail}",
-                url=probe.url(address),
-                status=result.status,
-            )
 
 
 def stop_replica(

@@ -12,7 +12,11 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply import replicas, targets
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
+    replicas,
+    targets,
+    warm_up,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Release,
     Site,
@@ -42,6 +46,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
     Phase,
+    Replica,
     serving_count,
 )
 
@@ -132,8 +137,28 @@ class StepRunner:
 
     def _warm(self, step: Step) -> Detail:
         process, container = self._process(step), self._running(step)
-        replicas.warm_up(container.address, process.port, process.warm_up, clock=self._site.clock)
-        return {"requests": len(process.warm_up)}
+        warming, port, clock = process.warm_up, process.port, self._site.clock
+        warm_up.warm_up(container.address, port, warming.requests, clock=clock)
+        detail: dict[str, object] = {"requests": len(warming.requests)}
+        running = self._other_that_serves(step) if warming.max_p95_ratio else None
+        if running is not None:
+            detail["compared_with"] = running.name
+            detail |= warm_up.await_as_fast(
+                container.address,
+                running.address,
+                port,
+                warming.requests,
+                max_ratio=warming.max_p95_ratio,
+                timeout=self._timers.left(f"warm:{step.replica}", process.readiness.timeout),
+                clock=clock,
+            )
+        return detail
+
+    def _other_that_serves(self, step: Step) -> Replica | None:
+        """Return a replica of another release that serves now, to compare with."""
+        world = observe(self._site, self._release.spec.app)
+        others = (item for item in world.of(step.process) if item.release != step.release)
+        return next((item for item in others if item.phase is Phase.SERVING), None)
 
     def _register(self, step: Step) -> Detail:
         process, container = self._process(step), self._running(step)

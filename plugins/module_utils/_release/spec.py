@@ -48,6 +48,14 @@ class Readiness:
 
 
 @dataclass(frozen=True)
+class WarmUp:
+    """What a new replica is asked before it gets traffic; a ratio of 0 compares its p95 with nothing."""
+
+    requests: tuple[str, ...] = ()
+    max_p95_ratio: float = 0.0
+
+
+@dataclass(frozen=True)
 class Drain:
     """How long work in flight may go on, and what then: C(fail) leaves it draining, C(force) cuts it."""
 
@@ -81,7 +89,7 @@ class ProcessSpec:
     port: int
     command: tuple[str, ...]
     readiness: Readiness
-    warm_up: tuple[str, ...]
+    warm_up: WarmUp
     drain: Drain
     stop: Stop
     limits: Limits
@@ -227,7 +235,10 @@ def _process_mapping(process: ProcessSpec) -> dict[str, object]:
         "port": process.port,
         "command": list(process.command),
         "readiness": {**asdict(process.readiness), "status": list(process.readiness.status)},
-        "warm_up": {"requests": list(process.warm_up)},
+        "warm_up": {
+            "requests": list(process.warm_up.requests),
+            "max_p95_ratio": process.warm_up.max_p95_ratio or None,
+        },
         "drain": asdict(process.drain),
         "stop": asdict(process.stop),
         "resources": asdict(process.limits),
@@ -335,15 +346,21 @@ def _http_path(fields: Fields, key: str, default: str) -> str:
     return fields.text(key, default, r"/[!-~]*", "must start with / and have no spaces")
 
 
-def _warm_up(fields: Fields) -> tuple[str, ...]:
+def _warm_up(fields: Fields) -> WarmUp:
     requests = fields.strings("requests")
     for index, path in enumerate(requests):
         if not re.fullmatch(r"/[!-~]*", path):
             raise InvalidInput(
                 f"{fields.path('requests')}[{index}]", path, "must start with / and have no spaces"
             )
+    compares = fields.has("max_p95_ratio")
+    ratio = fields.number("max_p95_ratio", 1, 100, 1)
+    if compares and not requests:
+        raise InvalidInput(
+            fields.path("requests"), [], "needs a path, because max_p95_ratio is set"
+        )
     fields.finish()
-    return requests
+    return WarmUp(requests, ratio if compares else 0.0)
 
 
 def _drain(fields: Fields) -> Drain:

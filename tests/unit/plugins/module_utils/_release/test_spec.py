@@ -18,6 +18,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
     Readiness,
     Stop,
     Strategy,
+    WarmUp,
     parse_spec,
     release_id,
     to_mapping,
@@ -51,7 +52,8 @@ PROCESS = st.fixed_dictionaries(
             },
         ),
         "warm_up": st.fixed_dictionaries(
-            {}, optional={"requests": st.lists(HTTP_PATH, max_size=2)}
+            {"requests": st.lists(HTTP_PATH, min_size=1, max_size=2)},
+            optional={"max_p95_ratio": st.floats(1, 100)},
         ),
         "drain": st.fixed_dictionaries(
             {}, optional={"timeout": SECONDS, "on_timeout": st.sampled_from(["fail", "force"])}
@@ -144,7 +146,7 @@ def test_defaults() -> None:
     parsed = spec()
     web = parsed.process("web")
     assert web is not None
-    assert (web.replicas, web.port, web.command, web.warm_up) == (2, 8080, (), ())
+    assert (web.replicas, web.port, web.command, web.warm_up) == (2, 8080, (), WarmUp())
     assert (web.readiness, web.drain, web.stop, web.limits) == (
         Readiness(),
         Drain(),
