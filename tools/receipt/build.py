@@ -114,6 +114,7 @@ def build_cutover(cutover: Cutover) -> dict[str, Any]:
             "runs": sorted({event.run for event in events}),
             "failed": sum(1 for event in events if event.outcome == "failed"),
             "fenced": sum(1 for event in events if event.outcome == "fenced"),
+            "long_lived_closed": sum(event.closed for event in events),
         },
         "generator": {
             "seed": summary["seed"],

@@ -36,6 +36,8 @@ class Event:
     release: str = ""
     version: str = ""
     seconds: float = 0.0
+    closed: int = 0
+    """Long-lived connections that the step closed."""
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> Event:
@@ -48,6 +50,7 @@ class Event:
             release=str(row.get("release") or ""),
             version=str(row.get("version") or ""),
             seconds=float(row.get("seconds") or 0.0),
+            closed=int((row.get("detail") or {}).get("long_lived_closed") or 0),
         )
 
 

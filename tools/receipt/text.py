@@ -57,6 +57,12 @@ def _replicas(part: Mapping[str, Any]) -> list[str]:
     return _table(head, rows)
 
 
+def _closed(part: Mapping[str, Any]) -> list[str]:
+    """What a drain cut on purpose is no failed request, and not hidden either."""
+    closed = part["journal"]["long_lived_closed"]
+    return [f"long-lived connections closed by drains: {closed}"] if closed else []
+
+
 def _failures(part: Mapping[str, Any]) -> list[str]:
     if not part["failures"]:
         return []
@@ -89,6 +95,7 @@ def _cutover(part: Mapping[str, Any]) -> list[str]:
         f"{part['name']}: {verdict} in {part['seconds']:.1f} s{_bound(requests)}",
         f"  sent: {kinds}" + (f"; NOT ACCOUNTED FOR: {unaccounted:,}" if unaccounted else ""),
         _versions(part),
+        *_closed(part),
         *_failures(part),
         "",
         *_latency(part),

@@ -102,6 +102,8 @@ class Resume:
     settled: frozenset[str] = frozenset()
     pending: Mapping[str, float] = field(default_factory=dict)
     """Steps that have begun and not ended, with the wall time of their beginning: they are journalled once."""
+    counts: Mapping[str, float] = field(default_factory=dict)
+    """What steps that have not ended have counted."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Executor:
         self._site = site
         self._run = run
         self._clock = clock
-        self._timers = Timers(clock, dict(resume.began))
+        self._timers = Timers(clock, dict(resume.began), dict(resume.counts))
         self._settled = set(resume.settled)
         self._pending = dict(resume.pending)
         self._notes: dict[str, str] = {}
@@ -170,7 +172,12 @@ class Executor:
         return Outcome(
             status=status,
             world=world,
-            resume=Resume(dict(self._timers.began), frozenset(self._settled), dict(self._pending)),
+            resume=Resume(
+                dict(self._timers.began),
+                frozenset(self._settled),
+                dict(self._pending),
+                dict(self._timers.counts),
+            ),
             actions=tuple(self._actions),
             progress=self._progress(world),
             error=error,

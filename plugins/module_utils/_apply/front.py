@@ -114,6 +114,7 @@ def _turn(data: Mapping[str, Any]) -> Turn:
             began=_numbers(resume.get("began", {})),
             settled=frozenset(resume.get("settled", [])),
             pending=_numbers(resume.get("pending", {})),
+            counts=_numbers(resume.get("counts", {})),
         ),
         take_over=data["take_over"],
         epoch=data["epoch"],
@@ -130,6 +131,7 @@ def _resume_data(resume: Resume) -> dict[str, object]:
         "began": dict(resume.began),
         "settled": sorted(resume.settled),
         "pending": dict(resume.pending),
+        "counts": dict(resume.counts),
     }
 
 

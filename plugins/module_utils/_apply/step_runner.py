@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
+    long_lived,
     replicas,
     targets,
     warm_up,
@@ -42,7 +43,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     LoadBalancer,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Want
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import ProcessSpec
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
+    LongLived,
+    ProcessSpec,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
     Phase,
@@ -53,6 +57,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 Detail = Mapping[str, object]
 CONFIRM_INTERVAL = 0.2
 FLOOR_INTERVAL = 0.2
+CLOSING = 10.0
+"""Seconds a load balancer may take to show that what was closed is gone."""
 
 
 @dataclass
@@ -61,6 +67,8 @@ class Timers:
 
     clock: Clock
     began: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, float] = field(default_factory=dict)
+    """What a step has counted so far, for a step that goes on over several calls."""
 
     def left(self, key: str, seconds: float) -> float:
         """Return what is left of a wait that began when this was first asked."""
@@ -223,13 +231,16 @@ class StepRunner:
     def _await(self, step: Step) -> Detail:
         process = self._release.spec.process(step.process)
         timeout = process.drain.timeout if process else 60
+        rule = process.drain.long_lived if process else None
         key = f"await:{step.replica}"
         try:
             for driver in self._site.drivers(step.process):
+                if rule is not None:
+                    self._await_long_lived(step, driver, rule, timeout)
                 targets.await_drained(
                     driver,
                     [step.replica],
-                    timeout=self._timers.left(key, timeout),
+                    timeout=self._timers.left(key, timeout) if rule is None else CLOSING,
                     clock=self._site.clock,
                     on_progress=lambda seen: self._busy(step, seen),
                 )
@@ -239,7 +250,37 @@ class StepRunner:
             if process is None or process.drain.on_timeout != "force":
                 raise
             return self._force(step, process, error)
-        return {}
+        if rule is None:
+            return {}
+        return {"long_lived_closed": int(self._timers.counts.pop(f"closed:{step.replica}", 0))}
+
+    def _await_long_lived(
+        self, step: Step, driver: LoadBalancer, rule: LongLived, timeout: int
+    ) -> None:
+        """Wait for all other work as always, then for what is long-lived by its own rule."""
+        key, closed = f"await:{step.replica}", f"closed:{step.replica}"
+        targets.await_drained(
+            driver,
+            [step.replica],
+            timeout=self._timers.left(key, timeout),
+            clock=self._site.clock,
+            on_progress=lambda seen: self._busy(step, seen),
+            apart=lambda name: len(long_lived.long_lived(driver, name, rule)),
+        )
+
+        def count() -> None:
+            self._timers.counts[closed] = self._timers.counts.get(closed, 0) + 1
+
+        long_lived.close_paced(
+            driver,
+            step.replica,
+            rule,
+            left=lambda seconds: self._timers.left(key, seconds),
+            guard=lambda: self._lease.guard(self._epoch),
+            closed=count,
+            note=lambda text: self._note(step.replica, text),
+            clock=self._site.clock,
+        )
 
     def _busy(self, step: Step, seen: Mapping[str, InFlight]) -> None:
         requests = sum(item.total for item in seen.values())

@@ -8,7 +8,7 @@ The modules and the executor share these. Each step looks first, so running it a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -127,14 +127,16 @@ def await_drained(
     clock: Clock,
     on_progress: Progress | None = None,
     *,
+    apart: Callable[[str], int] | None = None,
     samples: int = 3,
     interval: float = 0.1,
 ) -> Mapping[str, Drained]:
     """Wait until every target is idle: nothing in flight in C(samples) looks in a row, after settling.
 
     Each look first makes sure that the balancer still routes nothing there: a zero counts only then.
+    C(apart) says how much of a target's work is not waited for.
     """
-    wait = _DrainWait(lb, names, clock, samples)
+    wait = _DrainWait(lb, names, clock, samples, apart)
     if not names:
         return {}
     wait.refuse_routed(names)
@@ -152,7 +154,15 @@ def await_drained(
 class _DrainWait:
     """The state of one wait."""
 
-    def __init__(self, lb: LoadBalancer, names: Sequence[str], clock: Clock, samples: int) -> None:
+    def __init__(
+        self,
+        lb: LoadBalancer,
+        names: Sequence[str],
+        clock: Clock,
+        samples: int,
+        apart: Callable[[str], int] | None,
+    ) -> None:
+        self._apart = apart
         self._lb = lb
         self._clock = clock
         self._samples = samples
@@ -172,6 +182,9 @@ class _DrainWait:
         """Take one sample of every target that is not drained yet; return whether all are."""
         names = [name for name in self._row if name not in self.drained]
         figures = self._lb.in_flight(names)
+        if self._apart is not None:
+            # Asked for after the figures: what ended in between is waited for once more, never missed.
+            figures = {name: _less(figures[name], self._apart(name)) for name in names}
         # After the figures as well as before: they count only if nothing was routed there meanwhile.
         self.refuse_routed(names)
         for name in names:
@@ -222,3 +235,7 @@ class _DrainWait:
             where=self._lb.where,
             busy={name: work.total for name, work in self.busy.items()},
         )
+
+
+def _less(figure: InFlight, apart: int) -> InFlight:
+    return replace(figure, count=max(0, figure.count - apart))

@@ -78,6 +78,17 @@ class InFlight:
 
 
 @dataclass(frozen=True)
+class Session:
+    """One request or connection that a target works on."""
+
+    id: str
+    seconds: int
+    """Since it began."""
+    tunnel: bool
+    """Whether it was upgraded, to a WebSocket or alike: it has no end of its own."""
+
+
+@dataclass(frozen=True)
 class Change:
     """A target before and after an operation."""
 
@@ -154,6 +165,14 @@ class LoadBalancer(abc.ABC):
     @abc.abstractmethod
     def in_flight(self, names: Sequence[str]) -> Mapping[str, InFlight]:
         """Return what each named target works on. A target that is absent counts 0 by definition."""
+
+    @abc.abstractmethod
+    def sessions(self, name: str) -> tuple[Session, ...]:
+        """Return what a target works on one by one, the oldest first."""
+
+    @abc.abstractmethod
+    def close(self, name: str, session: Session) -> bool:
+        """Cut one session; False if it has ended by itself."""
 
     @abc.abstractmethod
     def persist(self) -> bool:

@@ -30,6 +30,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer i
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
     _haproxy_state as state,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_sessions import (
+    SessionTable,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_work import (
     WorkCounter,
 )
@@ -47,6 +50,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     InFlight,
     LoadBalancer,
     Quality,
+    Session,
     Target,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._shared_read import SharedRead
@@ -79,6 +83,7 @@ class HaproxyLoadBalancer(LoadBalancer):
         self._check = check
         self._confirm = confirm
         self._work = WorkCounter(socket, master, self._backend)
+        self._sessions = SessionTable(socket, master, self._backend)
         self._shared = SharedRead(self._read_servers)
 
     @property
@@ -235,6 +240,14 @@ class HaproxyLoadBalancer(LoadBalancer):
     def in_flight(self, names: Sequence[str]) -> Mapping[str, InFlight]:
         """Return sessions and queue of each named server over current and leaving workers."""
         return self._work.count([checked_name("name", name) for name in names])
+
+    def sessions(self, name: str) -> tuple[Session, ...]:
+        """Return the sessions of a server over current and leaving workers."""
+        return self._sessions.of(checked_name("name", name))
+
+    def close(self, name: str, session: Session) -> bool:
+        """Shut one session down."""
+        return self._sessions.close(checked_name("name", name), session)
 
     def persist(self) -> bool:
         """Bring the managed part of haproxy.cfg in step with what runs; no reload."""

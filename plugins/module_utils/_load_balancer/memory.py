@@ -36,6 +36,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     InFlight,
     LoadBalancer,
     Quality,
+    Session,
     Target,
 )
 
@@ -46,6 +47,7 @@ class _Entry:
     looks_until_up: int
     count: int = 0
     queued: int = 0
+    sessions: tuple[Session, ...] = ()
 
 
 class MemoryLoadBalancer(LoadBalancer):
@@ -69,6 +71,11 @@ class MemoryLoadBalancer(LoadBalancer):
         with self._guard:
             entry = self._entries[name]
             entry.count, entry.queued = count, queued
+
+    def hold(self, name: str, *sessions: Session) -> None:
+        """Make a target work on these sessions, besides what work() said."""
+        with self._guard:
+            self._entries[name].sessions = sessions
 
     def health(self, name: str, health: Health) -> None:
         """Make the health check say this from now on."""
@@ -167,10 +174,10 @@ class MemoryLoadBalancer(LoadBalancer):
             before = entry.target
             if entry.target.admin is Admin.ACTIVE:
                 entry.target = replace(entry.target, admin=Admin.DRAINING)
-            if entry.count or entry.queued:
+            if self._work(name).total:
                 self._fail(
                     Kind.NOT_DRAINED,
-                    f"target {name} still works on {entry.count} and {entry.queued} wait for it",
+                    f"target {name} still works on {self._work(name).count} and {entry.queued} wait for it",
                 )
             del self._entries[name]
             return Change(name, before, None)
@@ -179,6 +186,20 @@ class MemoryLoadBalancer(LoadBalancer):
         """Return what the test decided."""
         with self._called("in_flight", ",".join(checked_name("name", name) for name in names)):
             return {name: self._work(name) for name in names}
+
+    def sessions(self, name: str) -> tuple[Session, ...]:
+        """Return what the test decided."""
+        with self._called("sessions", checked_name("name", name)):
+            entry = self._entries.get(name)
+            return entry.sessions if entry else ()
+
+    def close(self, name: str, session: Session) -> bool:
+        """Forget a session."""
+        with self._called("close", checked_name("name", name)):
+            entry = self._entry(name)
+            kept = tuple(item for item in entry.sessions if item.id != session.id)
+            changed, entry.sessions = kept != entry.sessions, kept
+            return changed
 
     def persist(self) -> bool:
         """Remember the targets for restart()."""
@@ -200,8 +221,8 @@ class MemoryLoadBalancer(LoadBalancer):
         entry = self._entries.get(name)
         if entry is None:
             return InFlight(0, 0, Quality.EXACT)
-        parts = (("memory", entry.count + entry.queued),)
-        return InFlight(entry.count, entry.queued, Quality.EXACT, parts)
+        count = entry.count + len(entry.sessions)
+        return InFlight(count, entry.queued, Quality.EXACT, (("memory", count + entry.queued),))
 
     def _check(self, entry: _Entry) -> None:
         if entry.looks_until_up < 0 or entry.target.admin is Admin.MAINTENANCE:

@@ -56,11 +56,22 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
+class LongLived:
+    """Connections that are no part of a drain: seconds they may go on, and seconds in which they are then closed."""
+
+    timeout: int = 300
+    close_over: int = 30
+    older_than: int = 0
+    """Seconds after which a request is one, too; 0: only what was upgraded, such as a WebSocket."""
+
+
+@dataclass(frozen=True)
 class Drain:
     """How long work in flight may go on, and what then: C(fail) leaves it draining, C(force) cuts it."""
 
     timeout: int = 60
     on_timeout: str = "fail"
+    long_lived: LongLived | None = None
 
 
 @dataclass(frozen=True)
@@ -367,7 +378,9 @@ def _drain(fields: Fields) -> Drain:
     drain = Drain(
         timeout=fields.seconds("timeout", 60),
         on_timeout=fields.choice("on_timeout", ("fail", "force"), "fail"),
+        long_lived=_long_lived(fields.fields("long_lived")) if fields.has("long_lived") else None,
     )
+    fields.raw("long_lived")
     longest = fields.seconds("longest_request", 1)
     if drain.timeout < longest:
         raise InvalidInput(
@@ -375,6 +388,16 @@ def _drain(fields: Fields) -> Drain:
         )
     fields.finish()
     return drain
+
+
+def _long_lived(fields: Fields) -> LongLived:
+    rule = LongLived(
+        timeout=fields.seconds("timeout", 300, 0),
+        close_over=fields.seconds("close_over", 30, 0),
+        older_than=fields.seconds("older_than", 0, 0),
+    )
+    fields.finish()
+    return rule
 
 
 def _stop(fields: Fields) -> Stop:

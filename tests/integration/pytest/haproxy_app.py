@@ -8,19 +8,27 @@ import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 NAME, ADDRESS, PORT, UNREADY = sys.argv[1:5]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """/readyz follows the file, /slow?s= takes its time, everything else answers with the name."""
+    """/readyz follows the file, /slow?s= takes its time, /stream and /upgrade do not end; all else gets the name."""
 
     protocol_version = "HTTP/1.1"
 
     def _answer(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
         url = urlsplit(self.path)
+        if url.path == "/stream":
+            self._stream()
+        elif url.path == "/upgrade":
+            self._upgrade()
+        else:
+            self._name(url)
+
+    def _name(self, url: SplitResult) -> None:
         if url.path == "/slow":
             time.sleep(float(parse_qs(url.query)["s"][0]))
         ready = url.path != "/readyz" or not Path(UNREADY).exists()
@@ -29,6 +37,23 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _stream(self) -> None:
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while True:
+            self.wfile.write(b"2\r\n.\n\r\n")
+            time.sleep(0.1)
+
+    def _upgrade(self) -> None:
+        self.send_response(101)
+        self.send_header("Connection", "Upgrade")
+        self.send_header("Upgrade", "test")
+        self.end_headers()
+        while self.rfile.read(1):
+            pass
+        self.close_connection = True
 
     do_GET = do_POST = _answer
 

@@ -55,7 +55,7 @@ JOURNAL = [
     event(3.7, "drain", "begin", OLD),
     event(3.8, "drain", "ok", OLD, 0.1),
     event(5.0, "await", "failed", OLD, 1.2),
-    event(6.2, "await", "ok", OLD, 1.2),
+    event(6.2, "await", "ok", OLD, 1.2) | {"detail": {"long_lived_closed": 3}},
     event(6.3, "deregister", "ok", OLD, 0.1),
     event(6.5, "destroy", "ok", OLD, 0.2),
     event(99.0, "start", "ok", OLD, 0.3),
@@ -144,7 +144,18 @@ def test_the_life_of_each_replica(tmp_path: Path) -> None:
     assert (old["name"], old["version"], new["version"]) == (OLD, "1.0.0", "1.1.0")
     assert part["drain_seconds"] == {OLD: 2.5}
     assert (part["started"], part["finished"]) == (T0 + 2.0, T0 + 6.5)
-    assert part["journal"] == {"rows": 11, "runs": ["r1"], "failed": 1, "fenced": 0}
+    assert part["journal"] == {
+        "rows": 11,
+        "runs": ["r1"],
+        "failed": 1,
+        "fenced": 0,
+        "long_lived_closed": 0,
+    }
+
+
+def test_what_a_drain_closed_is_counted_apart(tmp_path: Path) -> None:
+    text = render_text(make(tmp_path))
+    assert "long-lived connections closed by drains: 3" in text
 
 
 def test_a_beginning_without_its_row_is_computed_from_the_end() -> None:

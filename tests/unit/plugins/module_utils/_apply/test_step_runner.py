@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -26,8 +27,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._lease import Ho
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     Admin,
     Health,
+    Session,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import LongLived
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
 from ansible_collections.immutable.cutover.tests.unit.support.simulation import (
     APP,
@@ -230,6 +233,43 @@ def test_drainchk_a_busy_replica_is_waited_for_and_the_note_says_so(host: Host) 
     assert host.notes[host.name(1)] == "3 requests in flight"
     host.simulation.set_work(host.name(1), 0)
     assert host.do(Verb.AWAIT, 1) == {}
+
+
+def test_long_lived_connections_are_closed_when_all_else_is_done(host: Host) -> None:
+    host.up(1, 2)
+    (process,) = host.release.spec.processes
+    rule = LongLived(timeout=0, close_over=0)
+    patient = replace(process, drain=replace(process.drain, long_lived=rule))
+    spec = replace(host.release.spec, processes=(patient,))
+    runner = host.runner_of(replace(host.release, spec=spec))
+    balancer, name = host.simulation.drivers[0], host.name(1)
+    balancer.change(name, admin=Admin.DRAINING)
+    host.simulation.set_work(name, 1)
+    balancer.hold(name, Session("a", 9, True), Session("b", 1, True))
+    with pytest.raises(Interrupted):
+        host.do(Verb.AWAIT, 1, runner)
+    assert host.notes[name] == "1 requests in flight"
+    assert len(balancer.sessions(name)) == 2
+    host.simulation.set_work(name, 0)
+    assert host.do(Verb.AWAIT, 1, runner) == {"long_lived_closed": 2}
+    assert balancer.sessions(name) == ()
+    assert host.do(Verb.AWAIT, 1, runner) == {"long_lived_closed": 0}
+
+
+def test_fence_a_late_run_closes_no_connection(host: Host) -> None:
+    host.up(1, 2)
+    (process,) = host.release.spec.processes
+    rule = LongLived(timeout=0, close_over=0)
+    patient = replace(process, drain=replace(process.drain, long_lived=rule))
+    spec = replace(host.release.spec, processes=(patient,))
+    late = host.runner_of(replace(host.release, spec=spec))
+    host.runner_of(host.release)
+    balancer, name = host.simulation.drivers[0], host.name(1)
+    balancer.change(name, admin=Admin.DRAINING)
+    balancer.hold(name, Session("a", 9, True))
+    with pytest.raises(Fenced):
+        host.do(Verb.AWAIT, 1, late)
+    assert len(balancer.sessions(name)) == 1
 
 
 def test_a_replica_that_dies_before_it_is_registered_is_told_with_its_log(host: Host) -> None:

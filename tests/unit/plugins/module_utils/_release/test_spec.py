@@ -56,7 +56,14 @@ PROCESS = st.fixed_dictionaries(
             optional={"max_p95_ratio": st.floats(1, 100)},
         ),
         "drain": st.fixed_dictionaries(
-            {}, optional={"timeout": SECONDS, "on_timeout": st.sampled_from(["fail", "force"])}
+            {},
+            optional={
+                "timeout": SECONDS,
+                "on_timeout": st.sampled_from(["fail", "force"]),
+                "long_lived": st.fixed_dictionaries(
+                    {}, optional={"timeout": SECONDS, "close_over": SECONDS, "older_than": SECONDS}
+                ),
+            },
         ),
         "stop": st.fixed_dictionaries(
             {},

@@ -72,6 +72,8 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B21-shutdown", f"{WEB}/stop", {"shutdown_time": "20s"}, "processes.web.stop.shutdown_time", DURATION, "string '20s'"),
     ("B24", f"{WEB}/readiness", {"path": "readyz"}, "processes.web.readiness.path", "must start with /", "'readyz'"),
     ("B24-newline", f"{WEB}/readiness", {"path": "/a\r\nX: y"}, "processes.web.readiness.path", "no spaces", r"'/a\r\nX: y'"),
+    ("B24-long-lived", f"{WEB}/drain", {"long_lived": {"timout": 5}}, "processes.web.drain.long_lived.timout", "did you mean timeout?", "'timout'"),
+    ("B24-long-lived-pace", f"{WEB}/drain", {"long_lived": {"close_over": "30s"}}, "processes.web.drain.long_lived.close_over", "must be a duration in whole seconds, 0-86400", "'30s'"),
     ("B24-warm-up-ratio", f"{WEB}/warm_up", {"requests": ["/"], "max_p95_ratio": 0.5}, "processes.web.warm_up.max_p95_ratio", "must be a number 1-100", "0.5"),
     ("B24-warm-up-nothing", f"{WEB}/warm_up", {"max_p95_ratio": 1.5}, "processes.web.warm_up.requests", "needs a path", "found list"),
     ("B24-warm-up", f"{WEB}/warm_up", {"requests": ["/", "x"]}, "processes.web.warm_up.requests[1]", "must start with /", "'x'"),
