@@ -149,7 +149,7 @@ def test_the_life_of_each_replica(tmp_path: Path) -> None:
         "runs": ["r1"],
         "failed": 1,
         "fenced": 0,
-        "long_lived_closed": 0,
+        "long_lived_closed": 3,
     }
 
 
