@@ -27,6 +27,8 @@ FIRST_TURN, LONGEST_TURN = 6.0, 8.0
 which progress is promised.
 """
 LEASE_POLL = 2.0
+TOLD_EVERY = 8.0
+GO_ON = "run the playbook promote to go on, or abort to go back"
 
 
 class ActionModule(ActionBase):
@@ -51,9 +53,45 @@ class ActionModule(ActionBase):
         self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
         undoes = self._undoes()
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
+        if first["status"] == "abort_first":
+            first = self._abort_first(variables, first, undoes)
         if first.get("failed") and undoes and first.get("worth_undoing"):
             return self._undo(variables, first)
-        return first
+        if first["status"] == "held":
+            self._say(
+                f"release {first['release']} is held at gate {first['hold']['gate']}; {GO_ON}"
+            )
+        return self._retire(variables, first) if first["status"] == "delayed" else first
+
+    def _abort_first(
+        self, variables: dict[str, Any], first: dict[str, Any], undoes: bool
+    ) -> dict[str, Any]:
+        """Take away the other release that waits at a gate, and only then begin with this one."""
+        held = first["held"]
+        self._say(f"release {held['release']} is held at gate {held['held']}: it is aborted first")
+        aborted = self._loop(variables, "abort", False)
+        if aborted.get("failed"):
+            return aborted
+        return _joined(aborted, self._loop(variables, "", undoes))
+
+    def _retire(self, variables: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
+        """Wait, without the lease, as long as what was replaced is kept; then take it away."""
+        release, total = first["release"], first
+        while total["status"] == "delayed":
+            self._keep(release, float(total["hold"]["seconds"]))
+            last = self._loop(variables, "", False, retires=release)
+            total = last if last.get("failed") and "before" not in last else _joined(total, last)
+        return {**total, "diff": _diff(total)}
+
+    def _keep(self, release: str, seconds: float) -> None:
+        until = self._clock.monotonic() + seconds
+        while (left := until - self._clock.monotonic()) > 0:
+            self._refuse_orphan()
+            self._say(
+                f"release {release} has taken over; what it replaced is kept for {left:.0f} s more, "
+                "the playbook rollback goes back to it at once"
+            )
+            self._clock.sleep(min(TOLD_EVERY, left))
 
     def _check(self, variables: dict[str, Any]) -> dict[str, Any]:
         arguments = {**self._arguments(), "turn": {"plan": True}}
@@ -97,7 +135,12 @@ class ActionModule(ActionBase):
         return first
 
     def _loop(
-        self, variables: dict[str, Any], to: str, undo_follows: bool, epoch: int = 0
+        self,
+        variables: dict[str, Any],
+        to: str,
+        undo_follows: bool,
+        epoch: int = 0,
+        retires: str = "",
     ) -> dict[str, Any]:
         """Call the module until it is done or failed; gather what it did."""
         turn: dict[str, Any] = {
@@ -106,6 +149,7 @@ class ActionModule(ActionBase):
             "seconds": FIRST_TURN,
             "epoch": epoch,
             "undo_follows": undo_follows,
+            "retires": retires,
         }
         total: dict[str, Any] = {"changed": False, "actions": [], "journal": []}
         give_up = self._clock.monotonic() + self._wait
@@ -114,6 +158,11 @@ class ActionModule(ActionBase):
             answer = self._module(MODULE, {**self._arguments(), "to": to, "turn": turn}, variables)
             if answer.get("failed"):
                 return {**total, **answer, "status": "failed"}
+            if answer["status"] == "abort_first":
+                return answer
+            if answer["status"] == "waiting" and retires:
+                self._say(f"{answer['message']}; that run takes away what {retires} replaced")
+                return {**total, "status": "done"}
             if answer["status"] == "waiting":
                 turn["take_over"] = self._stand_in_line(answer, give_up)
                 continue
@@ -175,6 +224,15 @@ class ActionModule(ActionBase):
 
     def _say(self, line: str) -> None:
         self._display.display(f"[{self._name}] {line}")
+
+
+def _joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one result for two runs of the module's loop."""
+    sums = {key: first.get(key, []) + then.get(key, []) for key in ("actions", "journal", "lines")}
+    before = first.get("before") or then.get("before", {})
+    changed = bool(first.get("changed") or then.get("changed"))
+    joined = {**first, **then, **sums, "before": before, "changed": changed}
+    return {**joined, "diff": _diff(joined)}
 
 
 def _gather(total: dict[str, Any], answer: Mapping[str, Any]) -> None:

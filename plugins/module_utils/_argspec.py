@@ -29,6 +29,7 @@ TURN_SPEC: dict[str, dict[str, Any]] = {
     "take_over": {"type": "int", "default": 0},
     "epoch": {"type": "int", "default": 0},
     "undo_follows": {"type": "bool", "default": False},
+    "retires": {"type": "str", "default": ""},
     "plan": {"type": "bool", "default": False},
     "resume": {"type": "dict", "default": {}},
 }

@@ -74,6 +74,10 @@ options:
         description: Keep the lease when this call fails.
         type: bool
         default: false
+      retires:
+        description: Release that this run has completed, when only what it replaced is left.
+        type: str
+        default: ""
       plan:
         description: Return what M(immutable.cutover.release_plan) returns, and change nothing.
         type: bool
@@ -103,7 +107,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: V(done), or V(failed).
+  description: V(done), V(failed), or V(held) at a gate where somebody has to promote or abort.
   returned: always
   type: str
 app:
@@ -141,6 +145,10 @@ before:
   type: dict
 after:
   description: The replicas of each process after.
+  returned: success
+  type: dict
+hold:
+  description: The gate it stands at, with C(gate), C(kind) and C(seconds); empty when it stands at none.
   returned: success
   type: dict
 rolled_back:

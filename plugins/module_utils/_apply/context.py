@@ -68,6 +68,13 @@ class Release:
     spec: AppSpec
     image_id: str
     commands: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    passed: frozenset[str] = frozenset()
+    """The gates it was let through."""
+    going_back: bool = False
+    """It ran before, and what ran since is given up."""
+    delay: float = 0
+    """How many seconds longer what it replaced is kept."""
+    took_over: bool = False
 
     @property
     def id(self) -> str:
@@ -80,6 +87,12 @@ class Release:
             self.spec.app,
             self.id,
             tuple(self._want(process) for process in self.spec.processes),
+            strategy=self.spec.strategy.type,
+            passed=self.passed,
+            going_back=self.going_back,
+            gates=self.spec.strategy.gates,
+            delay=self.delay,
+            took_over=self.took_over,
         )
 
     @property

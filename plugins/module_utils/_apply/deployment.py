@@ -7,12 +7,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Balancer,
-    GroupCommit,
     Release,
     Site,
 )
@@ -31,10 +31,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
     Begun,
     ReleaseRecord,
     Releases,
-    images_in_use,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.retention import (
+    prune,
+    restored,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import (
-    Clock,
     SystemClock,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine, Image
@@ -46,25 +48,24 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
 from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import verify_image
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
-from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
-from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
-from ansible_collections.immutable.cutover.plugins.module_utils._release.names import check_name
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import plan
 from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
-    LoadBalancerRef,
     parse_spec,
     to_mapping,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Plan
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold, Plan
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World
 
 ENTRYPOINTS = "immutable.cutover.entrypoints"
 PREVIOUS = "previous"
 UNDO = "undo"
+ABORT = "abort"
+PROMOTE = "promote"
+GIVE_UP = (UNDO, ABORT)
+ENDS = ("done", "held", "delayed")
 _NUMERIC_USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
-DEFAULT_BALANCER = "cutover-lb"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,8 @@ class Turn:
     """The epoch this run has had since its first call; 0 in the first call."""
     undo_follows: bool = False
     """Keep the lease when this call fails in what is worth undoing: the same run goes on to undo it."""
+    retires: str = ""
+    """The release that this run completed: only what it replaced is left to be taken away."""
 
 
 class Deployment:
@@ -100,8 +103,9 @@ class Deployment:
             for balancer in balancers:
                 balancer.driver.probe()
         self.releases = Releases(state_dir, wanted.app)
-        self.release = self._choose(wanted, to, engine)
+        self.release = self._at_its_gates(self._choose(wanted, to, engine))
         self._check_host(engine)
+        self.held = self._held()
         self.world = observe(self.site, wanted.app)
         self._check_processes()
         self.loose_ends = self._loose_ends()
@@ -114,6 +118,19 @@ class Deployment:
     def plan(self) -> Plan:
         """Return the whole way from what is seen to what is wanted."""
         return plan(self.release.goal(), self.world)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether this release is not, or not undisputedly, the one that runs."""
+        return self.releases.completed()[-1:] != [self.release.id] or bool(self.releases.begun())
+
+    def rests(self, hold: Hold) -> bool:
+        """Tell whether the run before has done all that is to be done before this gate, and noted it."""
+        if hold.kind == "delay":
+            return not self.loose_ends
+        begun = self.releases.begun()
+        known = begun is not None and begun.held == hold.gate and begun.release == self.release.id
+        return known and hold.kind == "approval" and self._to != PROMOTE
 
     def check_commands(self) -> None:
         """Refuse a command that the image of a new release does not have, before anything is started (B33).
@@ -135,10 +152,13 @@ class Deployment:
             )
 
     def expected(self, plan: Plan) -> World:
-        """Return what will be seen after all steps of the plan."""
+        """Return what will be seen when this run has ended: after all steps, or where somebody must approve."""
         world = self.world
-        for step in plan.steps:
-            world = simulate(self.release.goal(), world, step)
+        for batch in plan.batches:
+            if batch.hold is not None and batch.hold.kind == "approval" and not batch.tracks:
+                break
+            for step in (step for track in batch.tracks for step in track.steps):
+                world = simulate(self.release.goal(), world, step)
         return world
 
     def _loose_ends(self) -> tuple[str, ...]:
@@ -148,8 +168,11 @@ class Deployment:
             for balancer in self._balancers()
             if not balancer.driver.persisted()
         ]
+        begun = self.releases.begun()
         if self.releases.completed()[-1:] != [self.release.id] and self.release.wanted_replicas:
             found.append(f"record release {self.release.id}")
+        elif begun is not None and begun.release != self.release.id:
+            found.append(f"forget release {begun.release}, which was begun")
         return tuple(found)
 
     def _balancers(self) -> list[Balancer]:
@@ -167,27 +190,38 @@ class Deployment:
         journal = Journal(self._state_dir, self.app)
         state = lease.acquire(turn.holder, turn.ttl, turn.take_over, turn.epoch)
         self.epoch = state.epoch
-        run = Run(turn.holder.run, state.epoch, turn.ttl, journal, lease)
-        if not turn.epoch:
-            self._begin(lease)
+        run = Run(turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate)
+        self._begin(lease, first=not turn.epoch)
         outcome = Executor(self.release, self.site, run, self._clock, turn.resume).work(
             turn.seconds
         )
-        if outcome.status == "done":
+        if outcome.status == "held" and outcome.hold is not None:
+            with lease.guard(state.epoch):
+                self.releases.hold(outcome.hold.gate)
+        if outcome.status in ("done", "delayed"):
             with lease.guard(state.epoch):
                 swept = self.site.engine.sweep_secrets(self.release.secrets_dir(self._state_dir))
-                pruned = self._finish()
+                pruned = self._finish(kept=outcome.status == "delayed")
             journal.append(self._row(run, "record", {"pruned": pruned, "swept": list(swept)}))
         undone_next = turn.undo_follows and outcome.worth_undoing
-        if outcome.status == "done" or (outcome.status == "failed" and not undone_next):
+        if outcome.status in ENDS or (outcome.status == "failed" and not undone_next):
             lease.release(turn.holder.run)
         return outcome, journal.written
 
-    def _begin(self, lease: Lease) -> None:
+    def _begin(self, lease: Lease, *, first: bool) -> None:
         """Note where this run goes, and bring on disk what a run that died had changed and not yet persisted."""
         with lease.guard(self.epoch):
-            if self.release.wanted_replicas and self._to != UNDO:
+            if self._to in GIVE_UP:
+                self.releases.close_gates()
+            if not first:
+                return
+            if self.release.wanted_replicas and self._to not in (*GIVE_UP, PROMOTE):
+                self.releases.save(self._new_record())
                 self.releases.begin(Begun(self.release.id, self._to))
+            hold = stands_at(self.plan())
+            if self._to == PROMOTE and hold is not None and hold.kind != "delay":
+                self.releases.pass_gate(hold.gate)
+                self.release = self._at_its_gates(self.release)
             for balancer in self._balancers():
                 balancer.driver.persist()
 
@@ -197,19 +231,52 @@ class Deployment:
                 wanted.image, self._state_dir, lambda ref: engine.image(ref) is not None
             )
             return self._release(wanted, image_id, engine)
-        record = self._record(to)
+        record = self._record(to, wanted)
         if record is None:
             return self._nothing(wanted)
-        spec = restored(record, wanted, keep_scale=to != UNDO)
+        spec = restored(record, wanted, keep_scale=to not in GIVE_UP)
         return self._release(spec, record.image_id, engine)
 
-    def _record(self, to: str) -> ReleaseRecord | None:
-        completed = self.releases.completed()
-        if to == UNDO:
+    def _record(self, to: str, wanted: AppSpec) -> ReleaseRecord | None:
+        completed, begun = self.releases.completed(), self.releases.begun()
+        if to == PROMOTE:
+            record = self.releases.get(begun.release) if begun else None
+            if record is None:
+                raise CutoverError(
+                    f"no release of {wanted.app} waits at a gate; nothing was changed"
+                )
+            return record
+        if to in GIVE_UP:
             return self.releases.get(completed[-1]) if completed else None
         if to == PREVIOUS:
             return self.releases.previous()
         return self.releases.named(to)
+
+    def _at_its_gates(self, release: Release) -> Release:
+        """Say which gates it has passed, and how long what it replaces is kept."""
+        begun = self.releases.begun()
+        mine = begun if begun is not None and begun.release == release.id else None
+        back = self._to not in ("", PROMOTE) or (self._to == PROMOTE and bool(mine and mine.to))
+        delay: float = 0 if back else release.spec.strategy.scale_down_delay
+        since = self.releases.kept_since(release.id)
+        if delay and since:
+            # A clock that was set back must not keep them for longer.
+            delay = max(0.0, delay - abs(self._clock.now() - since))
+        passed = frozenset(mine.passed if mine else ())
+        return replace(release, passed=passed, going_back=back, delay=delay, took_over=bool(since))
+
+    def _held(self) -> Begun | None:
+        """Return another release that waits at a gate, if it is to be aborted first; refuse to overlap with it."""
+        begun = self.releases.begun()
+        if self._to or begun is None or not begun.held or begun.release == self.release.id:
+            return None
+        if self.release.spec.strategy.while_held == "refuse":
+            raise CutoverError(
+                f"release {begun.release} of {self.app} is held at gate {begun.held}: promote or abort it first, "
+                "or set strategy.while_held to abort; nothing was changed",
+                held=begun.release,
+            )
+        return begun
 
     def _nothing(self, wanted: AppSpec) -> Release:
         """Return the release to go back to when there never was one: no replica at all."""
@@ -274,20 +341,21 @@ class Deployment:
                     f"must keep {replica.process}: {replica.name} still runs",
                 )
 
-    def _finish(self) -> list[str]:
+    def _new_record(self) -> ReleaseRecord:
+        return ReleaseRecord(
+            id=self.release.id,
+            version=self.release.spec.version,
+            image=self.release.spec.image,
+            image_id=self.release.image_id,
+            spec=to_mapping(self.release.spec),
+        )
+
+    def _finish(self, *, kept: bool) -> list[str]:
         if not self.release.wanted_replicas:
             self.releases.nothing_runs()
             return []
-        self.releases.save(
-            ReleaseRecord(
-                id=self.release.id,
-                version=self.release.spec.version,
-                image=self.release.spec.image,
-                image_id=self.release.image_id,
-                spec=to_mapping(self.release.spec),
-            )
-        )
-        self.releases.complete(self.release.id)
+        self.releases.save(self._new_record())
+        self.releases.complete(self.release.id, self._clock.now() if kept else 0)
         return prune(self.releases, self.site.engine, self._state_dir, self.release.spec)
 
     def _row(self, run: Run, step: str, detail: Mapping[str, object]) -> Row:
@@ -304,84 +372,10 @@ class Deployment:
         )
 
 
-def connect_all(spec: AppSpec, clock: Clock) -> dict[str, tuple[Balancer, ...]]:
-    """Return the load balancers of each process, refusing options no driver knows."""
-    found: dict[str, list[Balancer]] = {}
-    for index, ref in enumerate(spec.load_balancers):
-        driver = factory.connect(_options(ref, f"load_balancers[{index}]"), clock)
-        found.setdefault(ref.process, []).append(Balancer(driver, GroupCommit(driver)))
-    return {process: tuple(balancers) for process, balancers in found.items()}
-
-
-def _options(ref: LoadBalancerRef, path: str) -> dict[str, object]:
-    """Return a driver's options; without a socket they are those of the role load_balancer, by name."""
-    fields = Fields(dict(ref.options), path)
-    name = check_name(fields.raw("name", DEFAULT_BALANCER), f"{path}.name")
-    options = {
-        key: fields.raw(key, option.get("default"))
-        for key, option in factory.LOAD_BALANCER_SPEC.items()
-    }
-    fields.finish()
-    if options["socket"]:
-        return options
-    sockets = f"/run/immutable-cutover/{name}"
-    return {
-        **options,
-        "socket": f"{sockets}/admin.sock",
-        "master_socket": f"{sockets}/master.sock",
-        "config": f"/etc/immutable-cutover/{name}/haproxy.cfg",
-        "container": name,
-    }
-
-
-def restored(record: ReleaseRecord, wanted: AppSpec, *, keep_scale: bool) -> AppSpec:
-    """Return a kept release under today's load balancers and strategy; C(keep_scale): and today's replicas.
-
-    A rollback that a person asks for is held to today's keys. What undoes a failed run restores what ran before it, and
-    is held to the keys of its own time: else the first run that must verify could not be undone.
-    """
-    then, today = parse_spec(record.spec), to_mapping(wanted)
-    flow = {key: today[key] for key in ("load_balancers", "strategy", "retain")}
-    if not keep_scale:
-        return parse_spec({**to_mapping(then), **flow})
-    flow |= {key: today[key] for key in ("verify", "verify_keys")}
-    scaled = tuple(
-        replace(process, replicas=wanted_process.replicas if wanted_process else process.replicas)
-        for process in then.processes
-        for wanted_process in [wanted.process(process.name)]
-    )
-    return parse_spec({**to_mapping(replace(then, processes=scaled)), **flow})
-
-
-def prune(releases: Releases, engine: Engine, state_dir: str, spec: AppSpec) -> list[str]:
-    """Forget releases beyond C(retain): their records, secrets and images, unless something still uses them."""
-    dropped = releases.forget(spec.retain)
-    if not dropped:
-        return []
-    kept = releases.all()
-    used_images = images_in_use(state_dir)
-    used_secrets = {source for record in kept for source in _secret_sources(record.spec)}
-    for record in dropped:
-        for source in _secret_sources(record.spec):
-            if source not in used_secrets and source.startswith(os.path.join(state_dir, "")):
-                _unlink(source)
-        if record.image_id not in used_images:
-            _remove_image(engine, record.image_id)
-    return [record.id for record in dropped]
-
-
-def _remove_image(engine: Engine, image_id: str) -> None:
-    if not any(item.image_id == image_id for item in engine.containers({})):
-        engine.remove_image(image_id)
-
-
-def _unlink(path: str) -> None:
-    if os.path.exists(path):
-        os.unlink(path)
-
-
-def _secret_sources(spec: Mapping[str, object]) -> Sequence[str]:
-    return [secret.source for secret in parse_spec(spec).secrets]
+def stands_at(plan: Plan) -> Hold | None:
+    """Return the gate before which nothing else is to be done."""
+    first = plan.batches[0] if plan.batches else None
+    return first.hold if first is not None and not first.tracks else None
 
 
 def _check_image(image: Image) -> None:

@@ -9,13 +9,19 @@ observes. What it hands from call to call (C(Resume)) only keeps waits from begi
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Release,
     Site,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates import (
+    Answer,
+    GateFailed,
+    Gates,
+    gate_key,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.scrub import Scrubber
@@ -27,8 +33,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Cl
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
+    decide,
+    past,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
+    Decision,
+    Hold,
     Step,
     Track,
     Verb,
@@ -41,13 +52,24 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 MAX_TRACKS = 32
 RENEW_EVERY = 5.0
 COMES_UP = frozenset(
-    {Verb.START, Verb.READY, Verb.WARM, Verb.REGISTER, Verb.ACTIVATE, Verb.CONFIRM}
+    {
+        Verb.START,
+        Verb.READY,
+        Verb.WARM,
+        Verb.REGISTER,
+        Verb.CHECK,
+        Verb.ACTIVATE,
+        Verb.CONFIRM,
+    }
 )
+_LOOKS = frozenset({Verb.READY, Verb.CHECK, Verb.CONFIRM})
+"""A track of nothing else has changed nothing."""
 _DOING = {
     Verb.START: "starting",
     Verb.READY: "waiting for readiness of",
     Verb.WARM: "warming up",
     Verb.REGISTER: "registering",
+    Verb.CHECK: "waiting for the health check of",
     Verb.ACTIVATE: "waiting for the health check of",
     Verb.CONFIRM: "watching",
     Verb.DRAIN: "draining",
@@ -92,6 +114,8 @@ class Run:
     ttl: int
     journal: Journal
     lease: Lease
+    passed: Callable[[str], None] = lambda _gate: None
+    """Notes on the host that the release was let through a gate; called inside the fence."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +124,7 @@ class Resume:
 
     began: Mapping[str, float] = field(default_factory=dict)
     settled: frozenset[str] = frozenset()
+    checked: frozenset[str] = frozenset()
     pending: Mapping[str, float] = field(default_factory=dict)
     """Steps that have begun and not ended, with the wall time of their beginning: they are journalled once."""
     counts: Mapping[str, float] = field(default_factory=dict)
@@ -108,7 +133,11 @@ class Resume:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a call ended: C(done), C(more) to do, or C(failed) with the first error."""
+    """How a call ended.
+
+    C(done), C(more) to do, C(failed) with the first error, C(held) at a gate where somebody decides, or C(delayed):
+    complete, and what was replaced is kept for a while.
+    """
 
     status: str
     world: World
@@ -117,13 +146,19 @@ class Outcome:
     progress: tuple[str, ...]
     error: CutoverError | None = None
     failed_step: Step | None = None
+    hold: Hold | None = None
+    """The gate it stands at."""
+    down: bool = False
+    """Its strategy takes the old away before the new comes: whatever fails, nothing may serve."""
 
     @property
     def worth_undoing(self) -> bool:
         """Whether it failed while something came up: going back does not mend a drain, or a lost lease."""
+        if isinstance(self.error, GateFailed):
+            return True
         if self.failed_step is None or isinstance(self.error, Fenced):
             return False
-        return self.failed_step.verb in COMES_UP
+        return self.down or self.failed_step.verb in COMES_UP
 
 
 class Executor:
@@ -139,6 +174,10 @@ class Executor:
         self._clock = clock
         self._timers = Timers(clock, dict(resume.began), dict(resume.counts))
         self._settled = set(resume.settled)
+        self._checked = set(resume.checked)
+        self._gates = Gates(self._timers, self._note_passed)
+        self._hold: Hold | None = None
+        self._answer = Answer.WAITING
         self._pending = dict(resume.pending)
         self._notes: dict[str, str] = {}
         self._scrubber = Scrubber(release.secret_values)
@@ -175,6 +214,7 @@ class Executor:
             resume=Resume(
                 dict(self._timers.began),
                 frozenset(self._settled),
+                frozenset(self._checked),
                 dict(self._pending),
                 dict(self._timers.counts),
             ),
@@ -182,16 +222,20 @@ class Executor:
             progress=self._progress(world),
             error=error,
             failed_step=step,
+            hold=self._hold,
+            down=self._goal.strategy == "recreate",
         )
 
     def _status(self, world: World) -> str:
         """Say how it ended; a call whose time ran out with its last step needs no other one."""
         if self._failure:
             return "failed"
-        if self._clock.over.is_set() and decide(self._goal, world).tracks:
+        decision = decide(self._goal, world)
+        self._hold = None if decision.tracks else decision.hold
+        if self._clock.over.is_set() and (decision.tracks or decision.hold):
             return "more"
         self._clock.over.clear()
-        return "done"
+        return self._answer.value if self._hold else "done"
 
     def _loop(self, pool: ThreadPoolExecutor, deadline: float) -> None:
         every = min(RENEW_EVERY, self._run.ttl / 3)
@@ -199,15 +243,16 @@ class Executor:
         while True:
             self._wake.clear()
             self._reap()
-            world = observe(self._site, self._release.spec.app, frozenset(self._settled))
-            self._world = world
+            world = self._world = self._observe()
             self._versions.update(
                 {item.release: item.version for item in world.replicas if item.version}
             )
+            decision = Decision(())
             if not self._clock.over.is_set():
-                for track in decide(self._goal, world, frozenset(self._running)).tracks:
+                decision = decide(self._goal, world, frozenset(self._running))
+                for track in decision.tracks:
                     self._launch(pool, track)
-            if not self._running:
+            if not self._running and not self._goes_on(decision.hold):
                 return
             now = self._clock.monotonic()
             if now >= deadline or self._failure:
@@ -216,6 +261,30 @@ class Executor:
                 self._run.lease.renew(self._run.id, self._run.ttl, self._run.epoch)
                 renew_at = now + every
             self._wake.wait(min(1.0, every, max(0.02, deadline - now)))
+
+    def _observe(self) -> World:
+        world = observe(self._site, self._release.spec.app, frozenset(self._settled))
+        return replace(world, checked=frozenset(self._checked))
+
+    def _goes_on(self, hold: Hold | None) -> bool:
+        """Stand at a gate; False when this call, or the run, ends there."""
+        if hold is None:
+            return False
+        if gate_key(hold) not in self._pending:
+            self._pending[gate_key(hold)] = self._clock.now()
+            self._record_gate(hold, "begin")
+        answer = self._answer = self._gates.ask(hold)
+        if answer is Answer.PASSED:
+            self._record_gate(hold, "ok")
+            self._goal = past(self._goal, hold)
+            self._wake.set()
+        elif answer is not Answer.WAITING:
+            self._record_gate(hold, answer.value)
+        return answer in (Answer.PASSED, Answer.WAITING)
+
+    def _note_passed(self, gate: str) -> None:
+        with self._run.lease.guard(self._run.epoch):
+            self._run.passed(gate)
 
     def _reap(self) -> None:
         for name in [name for name, future in self._running.items() if future.done()]:
@@ -232,7 +301,7 @@ class Executor:
                 if self._clock.over.is_set():
                     raise Interrupted("interrupted between two steps")
                 self._step(step)
-                if track.steps[0].verb is not Verb.CONFIRM:  # what served before was only looked at
+                if any(item.verb not in _LOOKS for item in track.steps):
                     self._actions.append(f"{step.verb.value} {step.replica}")
         except Interrupted:
             return
@@ -268,24 +337,46 @@ class Executor:
         self._record(step, "ok", detail)
         if step.verb is Verb.CONFIRM:
             self._settled.add(step.replica)
+        if step.verb is Verb.START:  # under the name of one that was there before
+            self._checked.discard(step.replica)
+        if step.verb is Verb.CHECK:
+            self._checked.add(step.replica)
+
+    def _record_gate(self, hold: Hold, outcome: str) -> None:
+        """Journal what happened at a gate; the begin of a wait once, however many calls it takes."""
+        began = self._pending.get(gate_key(hold), self._clock.now())
+        if outcome != "begin":
+            self._pending.pop(gate_key(hold), None)
+        self._append("gate", outcome, began, {"gate": hold.gate, "kind": hold.kind})
 
     def _record(self, step: Step, outcome: str, detail: Mapping[str, object]) -> None:
-        now = self._clock.now()
-        key = f"{step.verb.value}:{step.replica}"
-        began = self._pending.get(key, now)
+        name = f"{step.verb.value}:{step.replica}"
+        began = self._pending.get(name, self._clock.now())
         if outcome != "begin":
-            self._pending.pop(key, None)
+            self._pending.pop(name, None)
+        self._append(step.verb.value, outcome, began, detail, step)
+
+    def _append(
+        self,
+        verb: str,
+        outcome: str,
+        began: float,
+        detail: Mapping[str, object],
+        step: Step | None = None,
+    ) -> None:
+        now = self._clock.now()
+        release = step.release if step else self._release.id
         self._run.journal.append(
             Row(
                 time=now,
                 run=self._run.id,
                 epoch=self._run.epoch,
                 app=self._release.spec.app,
-                process=step.process,
-                replica=step.replica,
-                release=step.release,
-                version=self._versions.get(step.release, ""),
-                step=step.verb.value,
+                process=step.process if step else "",
+                replica=step.replica if step else "",
+                release=release,
+                version=self._versions.get(release, ""),
+                step=verb,
                 outcome=outcome,
                 seconds=round(now - began, 3),
                 detail=dict(detail),
@@ -301,6 +392,8 @@ class Executor:
                 for replica in world.of(want.process)
             )
             lines.append(f"{want.process} {done}/{want.replicas} replaced")
+        if self._hold is not None and self._hold.kind == "pause":
+            lines.append(f"gate {self._hold.gate}: {self._gates.left(self._hold):.0f} s left")
         for name, step in sorted(self._current.items()):
             began = self._pending.get(f"{step.verb.value}:{name}", self._clock.now())
             waited = f"{self._clock.now() - began:.0f} s"

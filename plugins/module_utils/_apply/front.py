@@ -9,15 +9,19 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
+    ABORT,
+    PROMOTE,
     Deployment,
     Turn,
     describe_world,
+    stands_at,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
     BoundedClock,
     Outcome,
     Resume,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import Releases
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -26,11 +30,40 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder
 from ansible_collections.immutable.cutover.plugins.module_utils._release import render
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import parse_spec
+
+RESTS = {"approval": "held", "delay": "delayed"}
 
 
 def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
     """Validate everything, observe, and return the plan; changes nothing."""
-    return _plan(_deployment(params))
+    return _nothing_under_way(params) or _plan(_deployment(params))
+
+
+def _nothing_under_way(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of promoting or aborting where nothing is under way: nothing happens (RO-11)."""
+    if params["to"] not in (ABORT, PROMOTE):
+        return {}
+    app = parse_spec(params["spec"]).app
+    releases = Releases(params["state_dir"], app)
+    if releases.begun() is not None:
+        return {}
+    runs = releases.all()[-1:]
+    line = f"nothing to {params['to']}: no release of {app} is under way"
+    return {
+        "changed": False,
+        "needed": False,
+        "app": app,
+        "release": runs[0].id if runs else "",
+        "version": runs[0].version if runs else "",
+        "image_id": runs[0].image_id if runs else "",
+        "lines": [line],
+        "summary": [],
+        "hold": {},
+        "before": {},
+        "after": {},
+        **render.no_data(),
+    }
 
 
 def _plan(deployment: Deployment) -> dict[str, Any]:
@@ -38,14 +71,23 @@ def _plan(deployment: Deployment) -> dict[str, Any]:
     plan = deployment.plan()
     lines = render.lines(plan)
     loose_ends = [] if plan.batches else list(deployment.loose_ends)
+    hold = stands_at(plan)
+    rests = hold is not None and deployment.rests(hold)
     holder = deployment.lease_holder()
     if holder is not None and not plan.batches:
         loose_ends.append(f"wait for the lease, or take it over: {holder} has it")
     lines = loose_ends or lines
+    if deployment.held is not None:
+        lines.insert(
+            0,
+            f"abort first: release {deployment.held.release}, held at gate {deployment.held.held}",
+        )
     after = deployment.expected(plan)
     return {
         "changed": False,
-        "needed": bool(plan.batches or loose_ends),
+        "needed": bool(plan.batches or loose_ends)
+        and not (rests and hold and hold.kind == "approval"),
+        "hold": asdict(hold) if rests and hold else {},
         "app": deployment.app,
         "release": deployment.release.id,
         "version": deployment.release.spec.version,
@@ -63,11 +105,21 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The first turn of a run also returns the plan, and where that is empty takes no lease and does nothing.
     """
+    idle = {"status": "done", "actions": [], "progress": [], "journal": []}
+    if unneeded := _nothing_under_way(params):
+        return {**unneeded, **idle}
     turn = _turn(params["turn"])
     deployment = _deployment(params)
+    if deployment.held is not None:
+        return {"changed": False, "status": "abort_first", "held": asdict(deployment.held)}
     plan = {} if turn.epoch else _plan(deployment)
+    if plan and plan["hold"]:
+        return {**plan, **idle, "status": RESTS[plan["hold"]["kind"]]}
+    if plan and turn.retires and deployment.overtaken:
+        told = f"another run came in between; nothing more to do for release {turn.retires}"
+        return {**plan, **idle, "lines": [told], "after": plan["before"]}
     if plan and not plan["needed"]:
-        return {**plan, "status": "done", "actions": [], "progress": [], "journal": []}
+        return {**plan, **idle}
     before = describe_world(deployment.world)
     try:
         outcome, rows = deployment.work(turn)
@@ -86,6 +138,7 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
         "version": deployment.release.spec.version,
         "epoch": deployment.epoch,
         "lines": plan.get("lines", []),
+        "hold": asdict(outcome.hold) if outcome.hold else {},
         "actions": done,
         "progress": list(outcome.progress),
         "before": before,
@@ -113,12 +166,14 @@ def _turn(data: Mapping[str, Any]) -> Turn:
         resume=Resume(
             began=_numbers(resume.get("began", {})),
             settled=frozenset(resume.get("settled", [])),
+            checked=frozenset(resume.get("checked", [])),
             pending=_numbers(resume.get("pending", {})),
             counts=_numbers(resume.get("counts", {})),
         ),
         take_over=data["take_over"],
         epoch=data["epoch"],
         undo_follows=data["undo_follows"],
+        retires=data["retires"],
     )
 
 
@@ -130,6 +185,7 @@ def _resume_data(resume: Resume) -> dict[str, object]:
     return {
         "began": dict(resume.began),
         "settled": sorted(resume.settled),
+        "checked": sorted(resume.checked),
         "pending": dict(resume.pending),
         "counts": dict(resume.counts),
     }

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Site
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
-    connect_all,
     describe_world,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe

@@ -8,10 +8,11 @@ brings back image **and** configuration.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
@@ -41,6 +42,20 @@ class Begun:
 
     release: str
     to: str
+    passed: tuple[str, ...] = ()
+    """The gates it was let through."""
+    held: str = ""
+    """The gate at which its run has ended, for somebody to promote or abort it."""
+
+
+@dataclass(frozen=True)
+class _Index:
+    """What is noted of the order of releases."""
+
+    completed: tuple[str, ...] = ()
+    begun: Begun | None = None
+    kept_since: float = 0
+    """When the newest completed release took over, with the replicas before it kept; 0: they are gone."""
 
 
 class Releases:
@@ -53,23 +68,49 @@ class Releases:
 
     def completed(self) -> list[str]:
         """Return the IDs of completed releases, the newest completion last."""
-        return self._read()[0]
+        return list(self._read().completed)
 
     def begun(self) -> Begun | None:
         """Return the release that a run began and that neither it nor a later run completed."""
-        return self._read()[1]
+        return self._read().begun
+
+    def kept_since(self, release: str) -> float:
+        """Return when this release took over, if what it replaced may still be kept; else 0."""
+        index = self._read()
+        return index.kept_since if index.completed[-1:] == (release,) else 0
 
     def begin(self, begun: Begun) -> None:
-        """Note what a run works towards, so that a rollback after its death knows where it came from."""
-        completed, known = self._read()
-        if known != begun:
-            self._write(completed, begun)
+        """Note what a run works towards, so that a rollback after its death knows where it came from.
+
+        A release that is begun again has passed the gates it had passed.
+        """
+        known = self._read().begun
+        if known is not None and (known.release, known.to) == (begun.release, begun.to):
+            return
+        self._begun(begun)
+
+    def pass_gate(self, gate: str) -> None:
+        """Note that the begun release was let through a gate."""
+        known = self.begun()
+        if known is not None and gate not in known.passed:
+            self._begun(replace(known, passed=(*known.passed, gate), held=""))
+
+    def hold(self, gate: str) -> None:
+        """Note at which gate the begun release waits for somebody."""
+        known = self.begun()
+        if known is not None and known.held != gate:
+            self._begun(replace(known, held=gate))
+
+    def close_gates(self) -> None:
+        """Forget which gates were passed: the begun release is given up."""
+        known = self.begun()
+        if known is not None and (known.passed or known.held):
+            self._begun(replace(known, passed=(), held=""))
 
     def nothing_runs(self) -> None:
         """Forget what was begun: it was taken away again."""
-        completed, begun = self._read()
-        if begun is not None:
-            self._write(completed, None)
+        if self.begun() is not None:
+            self._begun(None)
 
     def get(self, release: str) -> ReleaseRecord | None:
         """Return a record by release ID."""
@@ -103,20 +144,25 @@ class Releases:
                 },
             )
 
-    def complete(self, release: str) -> bool:
-        """Note that this release now is the one that runs; False when it was noted already."""
-        completed, begun = self._read()
-        new = completed[-1:] != [release]
-        if new or begun is not None:
-            self._write([item for item in completed if item != release] + [release], None)
+    def complete(self, release: str, kept_since: float = 0) -> bool:
+        """Note that this release now is the one that runs; False when it was noted already.
+
+        C(kept_since): what it replaced is kept, since then, or since this was first noted.
+        """
+        index = self._read()
+        new = index.completed[-1:] != (release,)
+        if kept_since and not new and index.begun is None:
+            kept_since = index.kept_since or kept_since
+        others = tuple(item for item in index.completed if item != release)
+        self._write(_Index((*others, release), None, kept_since))
         return new
 
     def forget(self, keep: int) -> list[ReleaseRecord]:
         """Drop all but the last C(keep) completed releases; return what was dropped."""
-        completed = self.completed()
-        dropped = [record for record in map(self.get, completed[:-keep]) if record]
-        if len(completed) > keep:
-            self._write(completed[-keep:], self.begun())
+        index = self._read()
+        dropped = [record for record in map(self.get, index.completed[:-keep]) if record]
+        if len(index.completed) > keep:
+            self._write(replace(index, completed=index.completed[-keep:]))
         for record in dropped:
             os.unlink(self._path(record.id))
         return dropped
@@ -126,8 +172,9 @@ class Releases:
 
         A rollback that was cut off goes on to where it was going.
         """
-        completed, begun = self._read()
-        current = completed[-1] if completed else ""
+        index = self._read()
+        begun = index.begun
+        current = index.completed[-1] if index.completed else ""
         if begun is not None and begun.to:
             towards = self.get(begun.release)
             if towards is not None:
@@ -151,26 +198,45 @@ class Releases:
             f"release {name!r} of {self._app} is not kept on this host; kept: {kept}"
         )
 
-    def _read(self) -> tuple[list[str], Begun | None]:
+    def _read(self) -> _Index:
         data = read_json(self._index) or {}
         completed, begun = data.get("completed", []), data.get("begun")
+        kept_since = data.get("kept_since", 0)
         if (
             not isinstance(completed, list)
             or not all(isinstance(item, str) for item in completed)
             or not (begun is None or isinstance(begun, dict))
+            or not isinstance(kept_since, (int, float))
         ):
             raise StateError(f"{self._index}: is damaged; nothing was changed")
-        known = Begun(str(begun.get("release")), str(begun.get("to", ""))) if begun else None
-        return list(completed), known
+        return _Index(tuple(completed), _begun(begun) if begun else None, float(kept_since))
 
-    def _write(self, completed: list[str], begun: Begun | None) -> None:
+    def _begun(self, begun: Begun | None) -> None:
+        self._write(replace(self._read(), begun=begun))
+
+    def _write(self, index: _Index) -> None:
+        """Write the index, and forget the record of a release that was begun and then given up."""
         private_folder(self._folder)
-        write_json(self._index, {"completed": completed, "begun": asdict(begun) if begun else None})
+        known = self._read()
+        if known != index:
+            write_json(self._index, asdict(index))
+        given_up = known.begun.release if known.begun else ""
+        begun = index.begun.release if index.begun else ""
+        if given_up and given_up not in (begun, *index.completed, *known.completed):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._path(given_up))
 
     def _path(self, release: str) -> str:
         if not re.fullmatch("[0-9a-f]{8}", release):
             raise StateError(f"{release!r} is not a release ID; nothing was changed")
         return os.path.join(self._folder, f"{release}.json")
+
+
+def _begun(data: Mapping[str, object]) -> Begun:
+    passed = data.get("passed")
+    gates = tuple(str(gate) for gate in passed) if isinstance(passed, list) else ()
+    texts = {key: str(data.get(key, "")) for key in ("release", "to", "held")}
+    return Begun(passed=gates, **texts)
 
 
 def images_in_use(state_dir: str) -> set[str]:

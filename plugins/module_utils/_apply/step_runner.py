@@ -104,6 +104,7 @@ class StepRunner:
             Verb.READY: self._ready,
             Verb.WARM: self._warm,
             Verb.REGISTER: self._register,
+            Verb.CHECK: self._check,
             Verb.ACTIVATE: self._activate,
             Verb.CONFIRM: self._confirm,
             Verb.DRAIN: self._drain,
@@ -174,6 +175,15 @@ class StepRunner:
             with self._lease.guard(self._epoch):
                 targets.register_standby(driver, step.replica, container.address, process.port)
         return {"target": f"{container.address}:{process.port}"}
+
+    def _check(self, step: Step) -> Detail:
+        """See every load balancer's own check pass, without traffic."""
+        process = self._process(step)
+        for driver in self._site.drivers(step.process):
+            left = self._timers.left(f"check:{step.replica}", process.readiness.timeout)
+            targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
+        self._persist(step.process)
+        return {}
 
     def _activate(self, step: Step) -> Detail:
         process = self._process(step)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold
+
 
 @dataclass(frozen=True)
 class Want:
@@ -37,3 +39,15 @@ class Goal:
     strategy: str = "rolling"
     passed: frozenset[str] = frozenset()
     """The gates that somebody or something has let this release through."""
+    going_back: bool = False
+    """It goes back to a release that ran before: nobody is asked, and what it replaces is not kept."""
+    gates: tuple[Hold, ...] = ()
+    """The gates before its switch, in order, of a strategy that has one."""
+    delay: float = 0
+    """How many seconds longer the replicas that were replaced are kept, drained, before they go."""
+    took_over: bool = False
+    """It has replaced what ran before it, which may still be kept."""
+
+    def waits_at(self, gate: str) -> bool:
+        """Tell whether this gate is still to be passed."""
+        return not self.going_back and gate not in self.passed

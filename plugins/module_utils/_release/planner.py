@@ -13,12 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from ansible_collections.immutable.cutover.plugins.module_utils._release import rolling
+from ansible_collections.immutable.cutover.plugins.module_utils._release import (
+    blue_green,
+    recreate,
+    rolling,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal
 from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Batch,
     Decision,
+    Hold,
     Plan,
     Verb,
 )
@@ -28,7 +33,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 )
 
 Strategy = Callable[[Goal, World, frozenset[str]], Decision]
-STRATEGIES: Mapping[str, Strategy] = {"rolling": rolling.decide}
+STRATEGIES: Mapping[str, Strategy] = {
+    "rolling": rolling.decide,
+    "blue_green": blue_green.decide,
+    "recreate": recreate.decide,
+}
 _TAKES_AWAY = frozenset({Verb.DRAIN, Verb.AWAIT, Verb.DEREGISTER, Verb.DESTROY})
 
 
@@ -42,7 +51,9 @@ def plan(goal: Goal, observed: World, limit: int = 2000) -> Plan:
 
     A gate is a batch without tracks; the way behind it is what follows when it is passed.
     """
-    world = replace(observed, settled=frozenset(replica.name for replica in observed.replicas))
+    names = frozenset(replica.name for replica in observed.replicas)
+    # Whoever is up by the look of it will be found so; the run looks again.
+    world = replace(observed, settled=names, checked=names)
     before = _capacity(goal, world)
     lowest = dict(before)
     batches: list[Batch] = []
@@ -54,7 +65,7 @@ def plan(goal: Goal, observed: World, limit: int = 2000) -> Plan:
             )
         batches.append(Batch(decision.tracks, _capacity(goal, world), decision.hold))
         if decision.hold is not None and not decision.tracks:
-            goal = replace(goal, passed=goal.passed | {decision.hold.gate})
+            goal = past(goal, decision.hold)
         # What takes capacity away comes first: the lowest point of the batch is then seen.
         for track in sorted(
             decision.tracks, key=lambda item: item.steps[0].verb not in _TAKES_AWAY
@@ -64,6 +75,13 @@ def plan(goal: Goal, observed: World, limit: int = 2000) -> Plan:
                 for process, count in _capacity(goal, world):
                     lowest[process] = min(lowest[process], count)
     raise AssertionError(f"the planner did not converge within {limit} batches")
+
+
+def past(goal: Goal, hold: Hold) -> Goal:
+    """Return the goal as it is behind a gate."""
+    if hold.kind == "delay":
+        return replace(goal, delay=0)
+    return replace(goal, passed=goal.passed | {hold.gate})
 
 
 def _capacity(goal: Goal, world: World) -> tuple[tuple[str, int], ...]:

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from itertools import groupby
 
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
+    Hold,
     Plan,
     Step,
     Track,
@@ -24,10 +26,26 @@ def lines(plan: Plan) -> list[str]:
         f"release {plan.release}: serving before {_counts(plan.before)}, "
         f"never below {_counts(plan.lowest)}, after {_counts(plan.after)}"
     ]
+    for process, count in plan.before:
+        if count and not dict(plan.lowest)[process] and dict(plan.after)[process]:
+            result.append(f"NOT zero-downtime: nothing of {process} serves for a while")
     for number, batch in enumerate(plan.batches, start=1):
+        if batch.hold is not None and not batch.tracks:
+            result.append(f"{number:>3}. {gate(batch.hold)}")
         for track in batch.tracks:
             result.append(f"{number:>3}. {track.replica}: {_verbs(track)}")
     return result
+
+
+def gate(hold: Hold) -> str:
+    """Return what is waited for at a gate."""
+    told = {
+        "approval": "waits until it is promoted or aborted",
+        "pause": f"waits {hold.seconds:.0f} s",
+        "analysis": f"figures decide, after {hold.seconds:.0f} s",
+        "delay": f"what was replaced is kept, drained, for {hold.seconds:.0f} s",
+    }
+    return f"gate {hold.gate}: {told[hold.kind]}"
 
 
 def summary(plan: Plan) -> list[str]:
@@ -57,6 +75,7 @@ def as_data(plan: Plan) -> dict[str, object]:
         "batches": [
             {
                 "serving": dict(batch.serving),
+                "hold": asdict(batch.hold) if batch.hold else {},
                 "steps": [_step(step) for track in batch.tracks for step in track.steps],
             }
             for batch in plan.batches
@@ -64,6 +83,11 @@ def as_data(plan: Plan) -> dict[str, object]:
         "stages": stages(plan),
         "irreversible": sorted({s.replica for s in plan.steps if s.verb in IRREVERSIBLE}),
     }
+
+
+def no_data() -> dict[str, object]:
+    """Return the plan of nothing."""
+    return as_data(Plan("", (), (), (), ()))
 
 
 def stages(plan: Plan, together: bool = True) -> list[dict[str, object]]:

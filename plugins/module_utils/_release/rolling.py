@@ -9,31 +9,26 @@ replicas that serve without it are still enough; a draining replica is destroyed
 
 from __future__ import annotations
 
-from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Admin
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
-from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
-from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import new_replica
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Decision,
-    Step,
     Track,
     Verb,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.tracks import (
+    ALL_THE_WAY,
+    GONE,
+    UP_FROM,
+    retire,
+    slot,
+    track,
+    up,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
     Phase,
     Replica,
     World,
 )
-
-_UP = (Verb.START, Verb.READY, Verb.WARM, Verb.REGISTER, Verb.ACTIVATE, Verb.CONFIRM)
-_UP_FROM = {
-    Phase.MISSING: Verb.START,
-    Phase.STARTED: Verb.READY,
-    Phase.STANDBY: Verb.READY,
-    Phase.UNHEALTHY: Verb.READY,
-    Phase.SERVING: Verb.CONFIRM,
-}
-
 
 _OUT_OF_USE = (Phase.STARTED, Phase.STANDBY, Phase.UNHEALTHY)
 
@@ -49,19 +44,14 @@ def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
 def _process(app: str, want: Want, world: World, busy: frozenset[str]) -> list[Track]:
     """Return what may begin for one process type."""
     replicas = sorted(world.of(want.process), key=lambda item: (item.release, item.slot))
-    wanted = [_slot(app, want, world, slot) for slot in range(1, want.replicas + 1)]
+    wanted = [slot(app, want, world, number) for number in range(1, want.replicas + 1)]
     names = {replica.name for replica in wanted}
     surplus = [replica for replica in replicas if replica.name not in names]
     serving = _serving(surplus, busy)
     room = _available(wanted, world, busy) + len(serving) - want.floor
-    drains = [_track(replica, Verb.DRAIN) for replica in serving[: max(0, room)]]
+    drains = [track(replica, Verb.DRAIN) for replica in serving[: max(0, room)]]
     cleanups = _cleanups(replicas, surplus, room >= 0, busy)
     return cleanups + drains + _ups(want, wanted, surplus, world, busy)
-
-
-def _slot(app: str, want: Want, world: World, slot: int) -> Replica:
-    name = replica_name(app, want.process, want.release, slot)
-    return world.find(name) or new_replica(want, name, slot)
 
 
 def _cleanups(
@@ -75,23 +65,11 @@ def _cleanups(
     """
     tracks = []
     for replica in replicas:
-        gone = replica.phase in (Phase.DEAD, Phase.MISADDRESSED, Phase.MISSING)
+        gone = replica.phase in GONE
         spare = replica in surplus and replica.phase in _OUT_OF_USE
         if replica.name not in busy and (gone or (spare and enough)):
-            tracks.append(_track(replica, *_retire(replica)))
+            tracks.append(track(replica, *retire(replica)))
     return tracks
-
-
-def _retire(replica: Replica) -> list[Verb]:
-    """Return the steps from being out of use to being gone."""
-    verbs: list[Verb] = []
-    if replica.registered:
-        if any(target is not None and target.admin is Admin.ACTIVE for target in replica.targets):
-            verbs.append(Verb.DRAIN)
-        verbs += [Verb.AWAIT, Verb.DEREGISTER]
-    if replica.container_id and replica.phase is not Phase.MISADDRESSED:
-        verbs.append(Verb.DESTROY)
-    return verbs
 
 
 def _available(wanted: list[Replica], world: World, busy: frozenset[str]) -> int:
@@ -118,8 +96,8 @@ def _ups(
         if replica.name in busy:
             continue
         settled = replica.phase is Phase.SERVING and replica.name in world.settled
-        if replica.container_id and replica.phase in _UP_FROM and not settled:
-            tracks.append(_up(want, replica))
+        if replica.container_id and replica.phase in UP_FROM and not settled:
+            tracks.append(up(want, replica, ALL_THE_WAY))
     serving_surplus = sum(replica.phase is Phase.SERVING for replica in surplus)
     existing = sum(bool(replica.container_id) or replica.name in busy for replica in wanted)
     room = want.replicas + want.max_surge - existing - serving_surplus
@@ -129,21 +107,5 @@ def _ups(
         if not replica.container_id and not replica.registered and replica.name not in busy
     ]
     for replica in missing[: max(0, room)]:
-        tracks.append(_up(want, replica))
+        tracks.append(up(want, replica, ALL_THE_WAY))
     return tracks
-
-
-def _up(want: Want, replica: Replica) -> Track:
-    verbs = list(_UP[_UP.index(_UP_FROM[replica.phase]) :])
-    if not want.warm_up and Verb.WARM in verbs:
-        verbs.remove(Verb.WARM)
-    return _track(replica, *verbs)
-
-
-def _track(replica: Replica, *verbs: Verb) -> Track:
-    return Track(
-        tuple(
-            Step(verb, replica.process, replica.name, replica.release, replica.slot)
-            for verb in verbs
-        )
-    )

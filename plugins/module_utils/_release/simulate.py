@@ -44,8 +44,14 @@ def _started(want: Want, world: World, replica: Replica) -> World:
 
 
 def _registered(want: Want, world: World, replica: Replica) -> World:
-    targets = tuple(target or _target(replica) for target in replica.targets)
+    targets = tuple(_standby(replica, target) for target in replica.targets)
     return world.put(replace(replica, targets=targets))
+
+
+def _standby(replica: Replica, target: Target | None) -> Target:
+    if target is None:
+        return _target(replica)
+    return replace(target, admin=Admin.STANDBY) if target.admin is Admin.MAINTENANCE else target
 
 
 def _target(replica: Replica) -> Target:
@@ -63,6 +69,12 @@ def _activated(want: Want, world: World, replica: Replica) -> World:
 
 def _confirmed(want: Want, world: World, replica: Replica) -> World:
     return replace(world, settled=world.settled | {replica.name})
+
+
+def _checked(want: Want, world: World, replica: Replica) -> World:
+    targets = tuple(target and replace(target, health=Health.UP) for target in replica.targets)
+    world = world.put(replace(replica, targets=targets))
+    return replace(world, checked=world.checked | {replica.name})
 
 
 def _draining(want: Want, world: World, replica: Replica) -> World:
@@ -89,6 +101,7 @@ _EFFECTS: dict[Verb, Callable[[Want, World, Replica], World]] = {
     Verb.READY: _unchanged,
     Verb.WARM: _unchanged,
     Verb.REGISTER: _registered,
+    Verb.CHECK: _checked,
     Verb.ACTIVATE: _activated,
     Verb.CONFIRM: _confirmed,
     Verb.DRAIN: _draining,

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import HIDDEN, InvalidInput
@@ -25,8 +24,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.names i
 from ansible_collections.immutable.cutover.plugins.module_utils._release.quantities import (
     parse_memory,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.strategy import (
+    MAX_REPLICAS,
+    Strategy,
+    bounds,
+    parse_strategy,
+)
 
-MAX_REPLICAS = 100
 SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 _SECRET_NAME = re.compile(
     "(?i)(PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL)"
@@ -109,19 +113,6 @@ class ProcessSpec:
 
 
 @dataclass(frozen=True)
-class Strategy:
-    """How one release takes the place of another."""
-
-    type: str = "rolling"
-    max_surge: int | str = 1
-    """Replicas, or a percentage of them rounded up; resolved in each ProcessSpec."""
-    max_unavailable: int | str = 0
-    """Replicas, or a percentage of them rounded down; resolved in each ProcessSpec."""
-    min_ready_seconds: int = 0
-    on_failure: str = "rollback"
-
-
-@dataclass(frozen=True)
 class Secret:
     """A secret by name; the value never is part of a spec, only its digest and where the host keeps it."""
 
@@ -183,7 +174,7 @@ def parse_spec(value: object) -> AppSpec:
         secrets=_secrets(fields),
         processes=processes,
         load_balancers=_load_balancers(fields, processes),
-        strategy=_strategy(strategy_fields),
+        strategy=parse_strategy(strategy_fields),
         network=check_name(fields.raw("network", "cutover"), "network"),
         retain=fields.integer("retain", 1, 50, 3),
         verify=_verify(fields),
@@ -292,14 +283,7 @@ def _process(app: str, name: str, fields: Fields, strategy: Fields) -> ProcessSp
     check_name(name, f"processes.{name}")
     check_name_pair(app, name)
     replicas = fields.integer("replicas", 1, MAX_REPLICAS, 1)
-    surge = _resolve(_share(strategy, "max_surge", 1), replicas, math.ceil)
-    unavailable = _resolve(_share(strategy, "max_unavailable", 0), replicas, math.floor)
-    if surge == 0 and unavailable == 0:
-        raise InvalidInput(
-            strategy.path("max_surge"),
-            0,
-            f"must be above 0 when max_unavailable is 0: {replicas} of {replicas} replicas can never be replaced",
-        )
+    surge, unavailable = bounds(strategy, replicas)
     process = ProcessSpec(
         name=name,
         replicas=replicas,
@@ -315,23 +299,6 @@ def _process(app: str, name: str, fields: Fields, strategy: Fields) -> ProcessSp
     )
     fields.finish()
     return process
-
-
-def _share(fields: Fields, key: str, default: int) -> int | str:
-    value = fields.raw(key, default)
-    if isinstance(value, str) and re.fullmatch("([0-9]{1,2}|100)%", value):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_REPLICAS:
-        raise InvalidInput(
-            fields.path(key),
-            value,
-            f"must be an integer 0-{MAX_REPLICAS} or a percentage such as 25%",
-        )
-    return value
-
-
-def _resolve(share: int | str, replicas: int, rounding: Callable[[float], int]) -> int:
-    return rounding(replicas * int(share[:-1]) / 100) if isinstance(share, str) else share
 
 
 def _readiness(fields: Fields) -> Readiness:
@@ -517,15 +484,3 @@ def _refuse_twice(refs: list[LoadBalancerRef], path: str) -> None:
 def _place(ref: LoadBalancerRef) -> tuple[object, ...]:
     options = dict(ref.options)
     return tuple(options.get(key) or "" for key in ("name", "socket", "backend"))
-
-
-def _strategy(fields: Fields) -> Strategy:
-    strategy = Strategy(
-        type=fields.choice("type", ("rolling",), "rolling"),
-        max_surge=_share(fields, "max_surge", 1),
-        max_unavailable=_share(fields, "max_unavailable", 0),
-        min_ready_seconds=fields.seconds("min_ready_seconds", 0, 0),
-        on_failure=fields.choice("on_failure", ("rollback", "stop"), "rollback"),
-    )
-    fields.finish()
-    return strategy

@@ -15,6 +15,7 @@ class Verb(str, enum.Enum):
     READY = "ready"
     WARM = "warm"
     REGISTER = "register"
+    CHECK = "check"
     ACTIVATE = "activate"
     CONFIRM = "confirm"
     DRAIN = "drain"
@@ -34,6 +35,7 @@ class Executor(str, enum.Enum):
 
 _WHERE = {
     Verb.REGISTER: Executor.LOAD_BALANCER,
+    Verb.CHECK: Executor.LOAD_BALANCER,
     Verb.ACTIVATE: Executor.LOAD_BALANCER,
     Verb.CONFIRM: Executor.LOAD_BALANCER,
     Verb.DRAIN: Executor.LOAD_BALANCER,
@@ -80,8 +82,11 @@ class Hold:
     gate: str
     """Its name within the release; noted on the host when it is passed."""
     kind: str
-    """C(approval): a person promotes or aborts; C(pause): C(seconds) pass; C(analysis): figures decide."""
-    seconds: int = 0
+    """C(approval): a person promotes or aborts; C(pause): C(seconds) pass; C(analysis): figures decide.
+
+    C(delay): the release is complete and only what it replaced is still kept, for C(seconds).
+    """
+    seconds: float = 0
 
 
 @dataclass(frozen=True)

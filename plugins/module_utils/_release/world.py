@@ -82,10 +82,15 @@ class Replica:
 
 @dataclass(frozen=True)
 class World:
-    """All replicas of an app. C(settled) holds the names whose min_ready_seconds have passed."""
+    """All replicas of an app.
+
+    C(settled) holds the names whose min_ready_seconds have passed, C(checked) those that this run found ready and
+    the load balancers' own checks found up, without traffic.
+    """
 
     replicas: tuple[Replica, ...]
     settled: frozenset[str] = frozenset()
+    checked: frozenset[str] = frozenset()
 
     def of(self, process: str) -> tuple[Replica, ...]:
         """Return the replicas of one process type."""
@@ -106,6 +111,7 @@ class World:
             self,
             replicas=tuple(replica for replica in self.replicas if replica.name != name),
             settled=self.settled - {name},
+            checked=self.checked - {name},
         )
 
 

@@ -5,16 +5,18 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply import deployment, front
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import connect, front
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Image
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.memory import MemoryEngine
+from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (
     MemoryLoadBalancer,
 )
@@ -39,7 +41,7 @@ class Host:
         self.rig.engine = self.engine
         self.balancer = self.rig.drivers[0]
         self.state_dir = folder
-        monkeypatch.setattr(deployment.factory, "connect", self._connect)
+        monkeypatch.setattr(connect.factory, "connect", self._connect)
         monkeypatch.setattr(front.factory, "connect", lambda _options: self.engine)
 
     def _connect(self, options: Mapping[str, Any], _clock: Clock) -> MemoryLoadBalancer:
@@ -62,6 +64,7 @@ class Host:
             "epoch": 0,
             "undo_follows": False,
             "resume": {},
+            "retires": "",
         }
         return {
             "spec": spec,
@@ -88,3 +91,12 @@ class Host:
         """Return all that a refused call must leave as it was."""
         files = {path: path.read_bytes() for path in self.state_dir.rglob("*") if path.is_file()}
         return files, list(self.engine.calls), self.balancer.targets()
+
+    def rig_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of the journal."""
+        return Journal(str(self.state_dir), "shop").read()
+
+    @staticmethod
+    def wait(seconds: float) -> None:
+        """Let time pass on the machine's clock, which the front uses."""
+        time.sleep(seconds)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
@@ -71,6 +72,16 @@ def goal(release: str, replicas: int, surge: int = 1, unavailable: int = 0, **op
     return Goal(APP, want.release, (want,))
 
 
+def blue_green(release: str, replicas: int, **options: Any) -> Goal:
+    """Return the goal to switch to so many replicas of a release."""
+    return replace(goal(release, replicas, replicas), strategy="blue_green", **options)
+
+
+def recreate(release: str, replicas: int) -> Goal:
+    """Return the goal to have so many replicas of a release after everything else is gone."""
+    return replace(goal(release, replicas, replicas, replicas), strategy="recreate")
+
+
 def short(name: str) -> str:
     """Return C(b1) for C(shop-web-bbbbbbbb-1)."""
     head, slot = name.rsplit("-", 1)
@@ -84,4 +95,8 @@ def track(item: Track) -> str:
 
 def batches(plan: Plan) -> list[str]:
     """Return a line for each batch of a plan."""
-    return [" | ".join(track(item) for item in batch.tracks) for batch in plan.batches]
+    return [
+        " | ".join(track(item) for item in batch.tracks)
+        or (f"{batch.hold.gate} {batch.hold.kind} {batch.hold.seconds:g}" if batch.hold else "")
+        for batch in plan.batches
+    ]
