@@ -357,7 +357,10 @@ def test_held_ends_well_and_says_how_to_go_on(run: Run) -> None:
 
 
 def test_what_was_replaced_is_waited_for_without_the_lease_and_taken_away(run: Run) -> None:
-    result, action = run(gate("delayed", "delay", 20), answer(actions=["destroy a1"]))
+    result, action = run(
+        {**gate("delayed", "delay", 20), "resume": {"settled": ["b1"]}},
+        answer(actions=["destroy a1"]),
+    )
     assert (result["status"], result["changed"]) == ("done", True)
     assert result["actions"] == ["act delayed", "destroy a1"]
     assert result["journal"] == [{"step": "delayed"}, {"step": "done"}]
@@ -367,6 +370,7 @@ def test_what_was_replaced_is_waited_for_without_the_lease_and_taken_away(run: R
     turns = [call["turn"] for call in action.calls]
     assert [turn["retires"] for turn in turns] == ["", "0123abcd"]
     assert turns[1]["epoch"] == 0, "the lease is taken anew"
+    assert turns[1]["resume"] == {"settled": ["b1"]}, "and nobody is waited for again"
 
 
 def test_another_run_that_has_the_lease_takes_away_what_was_replaced(run: Run) -> None:

@@ -54,20 +54,18 @@ from ansible_collections.immutable.cutover.tests.unit.support.simulation import 
 )
 
 PICK = st.integers(0, 50)
-BLUE_GREEN, RECREATE = {"type": "blue_green"}, {"type": "recreate"}
-STRATEGIES: list[dict[str, object]] = [
-    *(
-        {"max_surge": surge, "max_unavailable": unavailable}
-        for surge, unavailable in ((1, 0), (2, 0), (0, 1), (1, 1), (3, 0))
-    ),
-    BLUE_GREEN,
-    {**BLUE_GREEN, "scale_down_delay": 0},
-    RECREATE,
+Chosen = dict[str, object]
+BLUE_GREEN: Chosen = {"type": "blue_green"}
+RECREATE: Chosen = {"type": "recreate"}
+ROLLING: list[Chosen] = [
+    {"max_surge": surge, "max_unavailable": unavailable}
+    for surge, unavailable in ((1, 0), (2, 0), (0, 1), (1, 1), (3, 0))
 ]
+STRATEGIES = [*ROLLING, BLUE_GREEN, {**BLUE_GREEN, "scale_down_delay": 0}, RECREATE]
 ROUNDS = 80
 
 
-def promised(replicas: int, strategy: dict[str, object]) -> int:
+def promised(replicas: int, strategy: Chosen) -> int:
     """Return how many replicas clients are promised at any time."""
     unavailable = strategy.get("max_unavailable", 0)
     assert isinstance(unavailable, int)
@@ -105,7 +103,7 @@ class CutoverMachine(RuleBasedStateMachine):
         super().__init__()
         self.late: list[Late] = []
         self.flow: Flow | None = None
-        self.last: tuple[str, int, dict[str, object]] | None = None
+        self.last: tuple[str, int, Chosen] | None = None
         self.broken = False
 
     @initialize(balancers=st.integers(1, 2))
@@ -127,7 +125,7 @@ class CutoverMachine(RuleBasedStateMachine):
         replicas=st.integers(0, 3),
         strategy=st.sampled_from(STRATEGIES),
     )
-    def begin(self, version: str, replicas: int, strategy: dict[str, object]) -> None:
+    def begin(self, version: str, replicas: int, strategy: Chosen) -> None:
         """A run takes over, whatever the one before was doing."""
         self.kill()
         self.last = (version, replicas, strategy)
@@ -349,7 +347,7 @@ class CutoverMachine(RuleBasedStateMachine):
             finally:
                 self.simulation.close()
 
-    def end(self, version: str, replicas: int, strategy: dict[str, object]) -> None:
+    def end(self, version: str, replicas: int, strategy: Chosen) -> None:
         """No more faults: the next run ends at exactly what is wanted, without a failure on the way."""
         delay = {"scale_down_delay": 0} if strategy.get("type") == "blue_green" else {}
         self.begin(version, replicas, {**strategy, **delay})
