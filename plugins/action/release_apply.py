@@ -51,6 +51,7 @@ class ActionModule(ActionBase):
         self._holder = _holder(variables, self._controller)
         lease = self._task.args.get("lease") or {}
         self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
+        self._settled: list[str] = []
         undoes = self._undoes()
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
         if first["status"] == "abort_first":
@@ -151,6 +152,8 @@ class ActionModule(ActionBase):
             "undo_follows": undo_follows,
             "retires": retires,
         }
+        if retires:
+            turn["resume"] = {"settled": self._settled}
         total: dict[str, Any] = {"changed": False, "actions": [], "journal": []}
         give_up = self._clock.monotonic() + self._wait
         while True:
@@ -181,7 +184,7 @@ class ActionModule(ActionBase):
 
     def _finished(self, total: dict[str, Any]) -> dict[str, Any]:
         total["diff"] = _diff(total)
-        total.pop("resume", None)
+        self._settled = (total.pop("resume", None) or {}).get("settled", [])
         total.pop("progress", None)
         if total["status"] == "failed":
             verb = (total.get("failed_step") or {}).get("verb")

@@ -17,7 +17,7 @@ from typing import Any
 from tools.loadgen import stats
 from tools.loadgen.outcome import OK, Row, read_rows
 from tools.loadgen.plan import KEEPALIVE, NEW, POST
-from tools.receipt.journal import Event, Replica, read_events, replicas
+from tools.receipt.journal import Event, Replica, gates, read_events, replicas
 
 SCHEMA = 1
 QUICK_KINDS = (KEEPALIVE, NEW, POST)
@@ -109,6 +109,7 @@ def build_cutover(cutover: Cutover) -> dict[str, Any]:
         "versions": stats.versions(rows, summary["started"]),
         "replicas": [asdict(replica) for replica in found],
         "drain_seconds": _drains(found),
+        "gates": [asdict(gate) for gate in gates(events)],
         "journal": {
             "rows": len(events),
             "runs": sorted({event.run for event in events}),

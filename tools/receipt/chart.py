@@ -68,6 +68,7 @@ class Timeline:
     time_ticks: tuple[Tick, ...]
     rate_ticks: tuple[Tick, ...]
     window: Bar
+    gates: tuple[Bar, ...]
     gantt_bottom: float
     rate_top: float
     rate_bottom: float
@@ -208,10 +209,20 @@ def timeline(part: Mapping[str, Any], styles: Mapping[str, str]) -> Timeline:
             "window",
             f"cutover: {finish - begin:.1f} s",
         ),
+        gates=tuple(_gate(gate, origin, scale, gantt_bottom) for gate in part["gates"]),
         gantt_bottom=gantt_bottom,
         rate_top=rate_top,
         rate_bottom=rate_bottom,
     )
+
+
+def _gate(gate: Mapping[str, Any], origin: float, scale: Scale, bottom: float) -> Bar:
+    """A band over all replicas for as long as they wait at a gate."""
+    since = gate["since"] - origin
+    until = scale.end if gate["until"] is None else gate["until"] - origin
+    left, right = scale.x(since), scale.x(until)
+    title = f"gate {gate['gate']} ({gate['kind']}): {until - since:.1f} s"
+    return Bar(left, 24, round(max(right - left, 1.0), 2), bottom - 24, "gate", title)
 
 
 def _time_ticks(scale: Scale, step: float) -> list[Tick]:

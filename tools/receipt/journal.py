@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,8 @@ class Event:
     seconds: float = 0.0
     closed: int = 0
     """Long-lived connections that the step closed."""
+    gate: str = ""
+    kind: str = ""
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> Event:
@@ -51,6 +53,8 @@ class Event:
             version=str(row.get("version") or ""),
             seconds=float(row.get("seconds") or 0.0),
             closed=int((row.get("detail") or {}).get("long_lived_closed") or 0),
+            gate=str((row.get("detail") or {}).get("gate") or ""),
+            kind=str((row.get("detail") or {}).get("kind") or ""),
         )
 
 
@@ -79,6 +83,32 @@ class Replica:
         """The first milestone seen."""
         times = [value for value in list(asdict(self).values())[3:] if value is not None]
         return min(times)
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """When something waited at a gate; C(until) None: it still did when the journal ends."""
+
+    gate: str
+    kind: str
+    since: float
+    until: float | None = None
+
+
+def gates(events: Iterable[Event]) -> list[Gate]:
+    """The gates in the order in which they were reached.
+
+    A gate is left when it is passed or when a replica is worked on again: nothing is, as long as all wait there.
+    """
+    found: list[Gate] = []
+    for event in sorted(events, key=lambda event: event.time):
+        waits = bool(found) and found[-1].until is None
+        here = waits and event.gate == found[-1].gate
+        if event.step == "gate" and not here:
+            found.append(Gate(event.gate, event.kind, event.time))
+        elif waits and (event.outcome == OK if here else bool(event.replica)):
+            found[-1] = replace(found[-1], until=event.time - (0 if here else event.seconds))
+    return found
 
 
 def read_events(path: Path | str) -> list[Event]:

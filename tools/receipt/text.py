@@ -86,6 +86,18 @@ def _versions(part: Mapping[str, Any]) -> str:
     return "  versions seen: " + ", ".join(spelled)
 
 
+def _gates(part: Mapping[str, Any]) -> list[str]:
+    """When something waited at a gate, in seconds since the cutover began."""
+    lines = []
+    for gate in part["gates"]:
+        until = gate["until"]
+        end = "on" if until is None else f"to {until - part['started']:+.1f} s"
+        lines.append(
+            f"  gate {gate['gate']} ({gate['kind']}): from {gate['since'] - part['started']:+.1f} s {end}"
+        )
+    return lines
+
+
 def _cutover(part: Mapping[str, Any]) -> list[str]:
     requests = part["requests"]
     verdict = f"{requests['failed']:,} failed of {requests['planned']:,} requests"
@@ -96,6 +108,7 @@ def _cutover(part: Mapping[str, Any]) -> list[str]:
         f"  sent: {kinds}" + (f"; NOT ACCOUNTED FOR: {unaccounted:,}" if unaccounted else ""),
         _versions(part),
         *_closed(part),
+        *_gates(part),
         *_failures(part),
         "",
         *_latency(part),

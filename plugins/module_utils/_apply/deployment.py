@@ -8,7 +8,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
@@ -191,7 +191,7 @@ class Deployment:
         state = lease.acquire(turn.holder, turn.ttl, turn.take_over, turn.epoch)
         self.epoch = state.epoch
         run = Run(turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate)
-        self._begin(lease, first=not turn.epoch)
+        self._begin(run, first=not turn.epoch)
         outcome = Executor(self.release, self.site, run, self._clock, turn.resume).work(
             turn.seconds
         )
@@ -208,9 +208,9 @@ class Deployment:
             lease.release(turn.holder.run)
         return outcome, journal.written
 
-    def _begin(self, lease: Lease, *, first: bool) -> None:
+    def _begin(self, run: Run, *, first: bool) -> None:
         """Note where this run goes, and bring on disk what a run that died had changed and not yet persisted."""
-        with lease.guard(self.epoch):
+        with run.lease.guard(self.epoch):
             if self._to in GIVE_UP:
                 self.releases.close_gates()
             if not first:
@@ -221,6 +221,7 @@ class Deployment:
             hold = stands_at(self.plan())
             if self._to == PROMOTE and hold is not None and hold.kind != "delay":
                 self.releases.pass_gate(hold.gate)
+                run.journal.append(self._row(run, "gate", {**asdict(hold), "by": PROMOTE}))
                 self.release = self._at_its_gates(self.release)
             for balancer in self._balancers():
                 balancer.driver.persist()

@@ -18,7 +18,7 @@ from tools.loadgen.outcome import HTTP_5XX, OK, TRUNCATED, Row
 from tools.loadgen.plan import Planned
 from tools.receipt import Cutover, build, render_html, render_text, write
 from tools.receipt.chart import nice_ceiling, nice_step, timeline, version_styles
-from tools.receipt.journal import Event, replicas
+from tools.receipt.journal import Event, gates, replicas
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = json.loads((ROOT / "docs" / "receipt.schema.json").read_text(encoding="utf-8"))
@@ -264,3 +264,28 @@ def test_axis_tops(value: float, top: float) -> None:
 @pytest.mark.parametrize(("span", "step"), [(5, 1), (28, 2), (100, 10), (40000, 3600)])
 def test_tick_steps(span: float, step: float) -> None:
     assert nice_step(span, 14) == step
+
+
+def gate_row(at: float, outcome: str, gate: str, kind: str) -> dict[str, Any]:
+    detail = {"gate": gate, "kind": kind}
+    row = event(at, "gate", outcome, OLD)
+    return {**row, "replica": "", "process": "", "detail": detail}
+
+
+def test_gates_are_from_the_first_wait_until_something_goes_on() -> None:
+    rows = [
+        gate_row(1.0, "begin", "approval", "approval"),
+        gate_row(1.1, "held", "approval", "approval"),
+        gate_row(9.0, "ok", "approval", "approval"),
+        event(9.5, "activate", "ok", NEW, 0.2),
+        gate_row(12.0, "begin", "scale_down", "delay"),
+        gate_row(12.1, "delayed", "scale_down", "delay"),
+        event(12.2, "record", "ok", OLD) | {"replica": ""},
+        event(42.5, "await", "begin", OLD),
+        gate_row(50.0, "begin", "approval", "approval"),
+    ]
+    found = [
+        (item.gate, round(item.since - T0, 1), item.until and round(item.until - T0, 1))
+        for item in gates(map(Event.parse, rows))
+    ]
+    assert found == [("approval", 1.0, 9.0), ("scale_down", 12.0, 42.5), ("approval", 50.0, None)]
