@@ -164,15 +164,18 @@ errors:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.check import (
-    CHECK_SPEC,
-    check_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.check import (
+        CHECK_SPEC,
+        check_images,
+    )
+
     module = AnsibleModule(argument_spec=CHECK_SPEC, supports_check_mode=True)
     try:
         result = check_images(module.params)

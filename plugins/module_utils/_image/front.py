@@ -21,13 +21,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     refuse_duplicates,
     surely_loaded,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.graph import graph, lines
-from ansible_collections.immutable.cutover.plugins.module_utils._image.locker import (
-    LockOptions,
-    LockResult,
-    lock_recipe,
-    unknown_packages,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
@@ -98,10 +91,13 @@ INFO_SPEC: dict[str, t.Any] = {
 
 def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Lock every recipe; return what changed."""
+    # Only this phase needs what resolves.
+    from ansible_collections.immutable.cutover.plugins.module_utils._image import locker
+
     epoch = params["epoch"]
     if epoch is not None and not 0 <= epoch < 1 << 33:
         raise InvalidInput("epoch", epoch, "must be seconds since 1970, 0-8589934591")
-    options = LockOptions(
+    options = locker.LockOptions(
         output=params["output"],
         arch=params["arch"] or "",
         epoch=epoch,
@@ -110,12 +106,12 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
         store=params["store"],
     )
     recipes = _recipes(params)
-    unknown = unknown_packages(recipes, options.upgrade_packages)
+    unknown = locker.unknown_packages(recipes, options.upgrade_packages)
     if unknown and params["unknown_packages"] == "fail":
         raise InvalidInput("upgrade_packages", unknown[0], "must be in the lock of a recipe")
 
-    def lock(path: str) -> LockResult:
-        return lock_recipe(path, options, run_tool, write=not check)
+    def lock(path: str) -> locker.LockResult:
+        return locker.lock_recipe(path, options, run_tool, write=not check)
 
     results = for_each(recipes, lock, params["concurrency"])
     before = {result.path: result.before for result in results}
@@ -257,6 +253,8 @@ def attest_images(params: Params, check: bool) -> dict[str, t.Any]:
 
 def list_images(params: Params) -> dict[str, t.Any]:
     """List images and records, of one repository or all."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.graph import graph, lines
+
     wanted = params["name"]
     records, unreadable = read_host_records(params["state_dir"])
     # What stands on what is in the records: a build host may have no engine.

@@ -9,10 +9,7 @@ import os
 import shutil
 import tempfile
 import typing as t
-import urllib.error
 from dataclasses import dataclass
-
-from ansible.module_utils.urls import open_url
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import Apt, host_sources
@@ -24,7 +21,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
-from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import locate_wheels
 
 DEFAULT_STORE = "~/.cache/immutable-cutover/store"
 _DOWNLOADS = 6
@@ -104,6 +100,10 @@ def fetch(recipe: Recipe, lock: Lock, store: Store, run: Run) -> list[str]:
         if missing.debs:
             _fetch_debs(recipe.suite, lock.arch, missing.debs, store, folder, run)
         if missing.wheels and recipe.python is not None:
+            from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import (
+                locate_wheels,
+            )
+
             urls = locate_wheels(missing.wheels, recipe.python.version, lock.arch, run)
             _fetch_wheels(missing.wheels, urls, store, folder)
     return missing.names
@@ -160,8 +160,11 @@ def _fetch_wheels(
 
 
 def _download(url: str, path: str, name: str) -> None:
+    # Importing this takes as long as baking what is there: only a download needs it.
+    from ansible.module_utils.urls import open_url
+
     try:
         with open_url(url, timeout=_TIMEOUT) as answer, open(path, "wb") as stream:
             shutil.copyfileobj(answer, stream)
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:
         raise CutoverError(f"{name}: download failed: {error}") from error
