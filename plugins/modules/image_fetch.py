@@ -27,6 +27,12 @@ options:
     description: Folder with the fetched inputs, each named by its sha256.
     type: path
     default: ~/.cache/immutable-cutover/store
+  apt_sources:
+    description:
+      - Folder in the form of C(/etc/apt) whose C(sources.list) and C(sources.list.d) name the archives of the packages,
+        for a mirror or an archive of one's own. Of these the sources that serve the suite of the recipe are used.
+    type: path
+    default: /etc/apt
 seealso:
   - module: immutable.cutover.image_lock
   - module: immutable.cutover.image

@@ -9,6 +9,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
     FileInput,
     scan_files,
@@ -62,6 +63,7 @@ class BakeOptions:
     archive: bool = False
     check: bool = False
     fetch: bool = True
+    apt_sources: str = ETC_APT
 
 
 @dataclass(frozen=True)
@@ -243,7 +245,7 @@ class Bake:
         if not self.options.fetch:
             require_fetched(self.recipe, lock, store)
             return
-        fetched = fetch(self.recipe, lock, store, self.run)
+        fetched = fetch(self.recipe, lock, store, self.run, self.options.apt_sources)
         if fetched:
             self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
 

@@ -12,6 +12,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory 
     ENGINE_SPEC,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import (
     Bake,
     BakeInputs,
@@ -54,21 +55,24 @@ _ENGINE: dict[str, t.Any] = {
     "engine": {"type": "dict", "options": ENGINE_SPEC, "default": {}},
     "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
 }
+_APT: dict[str, t.Any] = {"apt_sources": {"type": "path", "default": ETC_APT}}
 _STORE: dict[str, t.Any] = {"store": {"type": "path", "default": DEFAULT_STORE}}
 LOCK_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_STORE,
+    **_APT,
     "upgrade": {"type": "bool", "default": False},
     "upgrade_packages": {"type": "list", "elements": "str", "default": []},
     "unknown_packages": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
     "epoch": {"type": "int"},
     "arch": {"type": "str", "choices": ["amd64", "arm64"]},
 }
-FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE}
+FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE, **_APT}
 IMAGE_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_ENGINE,
     **_STORE,
+    **_APT,
     "fetch": {"type": "bool", "default": True},
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
@@ -104,6 +108,7 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
         upgrade=params["upgrade"],
         upgrade_packages=tuple(params["upgrade_packages"]),
         store=params["store"],
+        apt_sources=params.get("apt_sources", ETC_APT),
     )
     recipes = _recipes(params)
     unknown = locker.unknown_packages(recipes, options.upgrade_packages)
@@ -148,7 +153,7 @@ def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
     def work(item: BakeInputs) -> list[str]:
         if check:
             return missing_inputs(item.lock, store).names
-        return fetch(item.recipe, item.lock, store, run_tool)
+        return fetch(item.recipe, item.lock, store, run_tool, params.get("apt_sources", ETC_APT))
 
     missing = for_each(inputs, work, workers)
     pairs = list(zip(inputs, missing, strict=True))
@@ -178,6 +183,7 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         archive=params["archive"],
         check=check,
         fetch=params["fetch"],
+        apt_sources=params.get("apt_sources", ETC_APT),
     )
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)
