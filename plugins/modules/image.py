@@ -35,6 +35,12 @@ options:
     description: Folder with the fetched inputs, each named by its sha256.
     type: path
     default: ~/.cache/immutable-cutover/store
+  apt_sources:
+    description:
+      - Folder in the form of C(/etc/apt) whose C(sources.list) and C(sources.list.d) name the archives of the packages,
+        for a mirror or an archive of one's own. Of these the sources that serve the suite of the recipe are used.
+    type: path
+    default: /etc/apt
   fetch:
     description:
       - Whether inputs that O(store) lacks are fetched first, for the convenience of one call.
@@ -147,15 +153,18 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
-    IMAGE_SPEC,
-    bake_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
+        IMAGE_SPEC,
+        bake_images,
+    )
+
     module = AnsibleModule(argument_spec=IMAGE_SPEC, supports_check_mode=True)
     try:
         result = bake_images(module.params, check=module.check_mode)

@@ -119,15 +119,18 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
-    ATTEST_SPEC,
-    attest_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
+        ATTEST_SPEC,
+        attest_images,
+    )
+
     module = AnsibleModule(argument_spec=ATTEST_SPEC, supports_check_mode=True)
     try:
         result = attest_images(module.params, check=module.check_mode)

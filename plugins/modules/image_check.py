@@ -16,7 +16,8 @@ description:
   - 'V(P1): the base is named by digest and is really below the image (factor II Dependencies).'
   - 'V(P2): the version is a SemVer, not C(latest) and no word for an environment (factor V Build, release, run).'
   - 'V(P3): the lock is fresh, and the packages, wheels and files in the image are exactly those of its lock and of
-    the locks of its bases (factor II Dependencies).'
+    the locks of its bases (factor II Dependencies). Files of a wheel are compared with the locked wheel in O(store); if
+    that is not there, with what the wheel recorded in the image, and that is a note.'
   - 'V(P4): the user is a number and not root. For a recipe of the kind C(base) without a user that is only a note.'
   - 'V(P5): no setuid or setgid file and no file capability; an app has those of its base, a base those of Debian''s
     essential packages.'
@@ -53,6 +54,10 @@ options:
     description: Folder with everything that was baked, as in M(immutable.cutover.image).
     type: path
     default: ~/.cache/immutable-cutover/images
+  store:
+    description: Folder with the fetched inputs, as in M(immutable.cutover.image).
+    type: path
+    default: ~/.cache/immutable-cutover/store
   concurrency:
     description: How many images are looked at at the same time, V(1) to V(16).
     type: int
@@ -164,15 +169,18 @@ errors:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.check import (
-    CHECK_SPEC,
-    check_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.check import (
+        CHECK_SPEC,
+        check_images,
+    )
+
     module = AnsibleModule(argument_spec=CHECK_SPEC, supports_check_mode=True)
     try:
         result = check_images(module.params)

@@ -145,15 +145,18 @@ unreadable:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
-    INFO_SPEC,
-    list_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
+        INFO_SPEC,
+        list_images,
+    )
+
     module = AnsibleModule(argument_spec=INFO_SPEC, supports_check_mode=True)
     try:
         result = list_images(module.params)

@@ -118,15 +118,18 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.host_load import (
-    LOAD_SPEC,
-    load_turn,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.host_load import (
+        LOAD_SPEC,
+        load_turn,
+    )
+
     module = AnsibleModule(argument_spec=LOAD_SPEC, supports_check_mode=True)
     try:
         result = load_turn(module.params)

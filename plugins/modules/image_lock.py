@@ -49,6 +49,12 @@ options:
     description: Folder with the fetched inputs. What O(upgrade_packages) leaves alone is read here.
     type: path
     default: ~/.cache/immutable-cutover/store
+  apt_sources:
+    description:
+      - Folder in the form of C(/etc/apt) whose C(sources.list) and C(sources.list.d) name the archives of the packages,
+        for a mirror or an archive of one's own. Of these the sources that serve the suite of the recipe are used.
+    type: path
+    default: /etc/apt
   epoch:
     description:
       - The time that everything in the image is given at most, in seconds since 1970.
@@ -125,15 +131,18 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
-    LOCK_SPEC,
-    lock_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
+        LOCK_SPEC,
+        lock_images,
+    )
+
     module = AnsibleModule(argument_spec=LOCK_SPEC, supports_check_mode=True)
     try:
         result = lock_images(module.params, check=module.check_mode)

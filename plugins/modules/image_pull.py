@@ -15,7 +15,8 @@ description:
     name it.
   - Manifest, configuration and layers are checked against their digests while they come, and the engine's image ID
     against the configuration. Nothing is loaded that is not what was asked for.
-  - Layers the engine has are not downloaded. An image that is there is left alone without asking the registry.
+  - Layers the engine has are not downloaded. An image that is there is left alone without asking the registry,
+    except for O(refresh_signatures).
   - Pulls only images that were baked by this collection, with layers as M(immutable.cutover.image_push) or
     C(docker push) send them.
 author:
@@ -40,6 +41,13 @@ options:
       hand them on with M(immutable.cutover.image_load). Needed with O(load=false).
     type: path
     default: ''
+  refresh_signatures:
+    description:
+      - Whether the registry is asked for the signature of an image that is there already, for example after a change of
+        keys. The host takes it if it differs, unless it is shorter and therefore has fewer signatures than the host's.
+      - What is taken is only kept. Whether a release may start is decided by its own keys each time.
+    type: bool
+    default: false
   state_dir:
     description: Folder on the host with the records of loaded images, mode 0700.
     type: path
@@ -106,15 +114,18 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.pull_front import (
-    PULL_SPEC,
-    pull_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.pull_front import (
+        PULL_SPEC,
+        pull_images,
+    )
+
     module = AnsibleModule(argument_spec=PULL_SPEC, supports_check_mode=True)
     try:
         result = pull_images(module.params, check=module.check_mode)

@@ -130,15 +130,18 @@ actions:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.push_front import (
-    PUSH_SPEC,
-    push_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.push_front import (
+        PUSH_SPEC,
+        push_images,
+    )
+
     module = AnsibleModule(argument_spec=PUSH_SPEC, supports_check_mode=True)
     try:
         result = push_images(module.params, check=module.check_mode)

@@ -67,15 +67,18 @@ images:
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.reproduce_front import (
-    VERIFY_SPEC,
-    verify_images,
-)
 
 
 def main() -> None:
     """Run the module."""
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.reproduce_front import (
+        VERIFY_SPEC,
+        verify_images,
+    )
+
     module = AnsibleModule(argument_spec=VERIFY_SPEC, supports_check_mode=True)
     try:
         result = verify_images(module.params)

@@ -6,16 +6,18 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.basic import missing_required_lib
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
+
+if TYPE_CHECKING:
+    from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 

@@ -104,7 +104,7 @@ def host_sources(suite: str, etc_apt: str = ETC_APT) -> tuple[Source, ...]:
                 texts.append((path, stream.read()))
     found = matching_sources(texts, suite)
     if not found:
-        raise CutoverError(f"no apt source of this host serves suite {suite}: add one in {etc_apt}")
+        raise CutoverError(f"no apt source in {etc_apt} serves suite {suite}: add one there")
     return found
 
 

@@ -9,10 +9,7 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
-    assemble,
-    load_base,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
     FileInput,
     scan_files,
@@ -43,10 +40,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     read_record,
     write_host_record,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.reuse import (
-    abi_of,
-    find_reusable,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
     Store,
     fetch,
@@ -70,6 +63,7 @@ class BakeOptions:
     archive: bool = False
     check: bool = False
     fetch: bool = True
+    apt_sources: str = ETC_APT
 
 
 @dataclass(frozen=True)
@@ -177,6 +171,11 @@ class Bake:
 
     def _reusable(self, base: BaseImage | None) -> t.Mapping[str, Blob]:
         """Return what an older version has already, and note whether that makes this a rebase."""
+        # Unpacking and writing layers takes half as long to import as to do, and most calls find everything done.
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.reuse import (
+            find_reusable,
+        )
+
         found = find_reusable(self.output, self.recipe, self.inputs.lock, base)
         if found.whole:
             self.how = "rebased" if found.rebased else "reused"
@@ -217,6 +216,10 @@ class Bake:
             base = self._base()
             reused = self._reusable(base)
             self._fetch(store, self._needed(reused))
+            from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
+                assemble,
+            )
+
             record = assemble(
                 self.recipe,
                 lock,
@@ -242,7 +245,7 @@ class Bake:
         if not self.options.fetch:
             require_fetched(self.recipe, lock, store)
             return
-        fetched = fetch(self.recipe, lock, store, self.run)
+        fetched = fetch(self.recipe, lock, store, self.run, self.options.apt_sources)
         if fetched:
             self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
 
@@ -259,6 +262,10 @@ class Bake:
         if locked is None:
             return None
         record = self.output.find_reference(locked.ref)
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
+            load_base,
+        )
+
         base = load_base(self.output.layout, record)
         if tuple(layer.digest for layer in base.layers) != locked.diff_ids:
             raise CutoverError(f"base {locked.ref}: layers are not the locked ones; lock again")
@@ -267,6 +274,8 @@ class Bake:
 
     def _refuse_other_python(self, base: BaseImage) -> None:
         wanted = self.recipe.python.version if self.recipe.python else ""
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.reuse import abi_of
+
         has = dict(part.split("=") for part in abi_of(base).split() if "=" in part).get("python")
         if wanted and has not in (None, "none", wanted):
             raise CutoverError(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import os
 import shutil
 
@@ -50,16 +51,17 @@ def bootstrap(suite: str, lock: Lock, store: Store, folder: str, run: Run) -> La
     raw = os.path.join(folder, "root.tar")
     work = os.path.join(folder, "work")
     os.makedirs(work)
-    run(
-        _command(suite, lock, repository, setup, raw),
-        {
-            "SOURCE_DATE_EPOCH": str(lock.epoch),
-            "TMPDIR": work,
-            "LC_ALL": "C.UTF-8",
-            "PYTHONHASHSEED": "0",
-        },
-    )
+    run(_command(suite, lock, repository, setup, raw), _environment(lock.epoch, work))
     return normalise(raw, os.path.join(folder, "layer.tar"), lock.epoch)
+
+
+def _environment(epoch: int, work: str) -> dict[str, str]:
+    return {
+        "SOURCE_DATE_EPOCH": str(epoch),
+        "TMPDIR": work,
+        "LC_ALL": "C.UTF-8",
+        "PYTHONHASHSEED": "0",
+    }
 
 
 def _command(suite: str, lock: Lock, repository: str, setup: str, raw: str) -> list[str]:
@@ -81,7 +83,8 @@ def _command(suite: str, lock: Lock, repository: str, setup: str, raw: str) -> l
 
 def _write_repository(suite: str, lock: Lock, store: Store, repository: str, run: Run) -> None:
     os.makedirs(repository)
-    paragraphs = [_add_package(deb, store, repository, run) for deb in lock.apt]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        paragraphs = list(pool.map(lambda deb: _add_package(deb, store, repository, run), lock.apt))
     packages = "\n".join(paragraphs).encode()
     with open(os.path.join(repository, "Packages"), "wb") as stream:
         stream.write(packages)

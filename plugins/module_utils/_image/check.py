@@ -60,6 +60,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_po
     parse_policy,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    DEFAULT_STORE,
+    Store,
+)
 
 Params = t.Mapping[str, t.Any]
 _SOURCES = ("archive", "layout", "image")
@@ -68,6 +72,7 @@ _MAX_CHAIN = 16
 CHECK_SPEC: dict[str, t.Any] = {
     "recipes": {"type": "list", "elements": "path", "default": []},
     "output": {"type": "path", "default": DEFAULT_OUTPUT},
+    "store": {"type": "path", "default": DEFAULT_STORE},
     "concurrency": {"type": "int", "default": 2},
     "images": {
         "type": "list",
@@ -121,9 +126,13 @@ def check_images(params: Params, clock: Clock | None = None) -> dict[str, t.Any]
     today = datetime.datetime.fromtimestamp((clock or SystemClock()).now(), datetime.UTC).date()
     recipes = [load_recipe(path) for path in _paths(params)]
     output = Output(params["output"])
+    store = Store(params.get("store", DEFAULT_STORE))
     scans: Scans = {}
     work: list[t.Callable[[], list[Checked]]] = [
-        *[lambda recipe=recipe: [check_baked(recipe, output, today, scans)] for recipe in recipes],
+        *[
+            lambda recipe=recipe: [check_baked(recipe, output, store, today, scans)]
+            for recipe in recipes
+        ],
         *[
             lambda item=item, number=number: check_foreign(item, number, params["engine"], today)
             for number, item in enumerate(params["images"])
@@ -176,7 +185,9 @@ def _answer(
     return {"changed": False, "images": images}
 
 
-def check_baked(recipe: Recipe, output: Output, today: datetime.date, scans: Scans) -> Checked:
+def check_baked(
+    recipe: Recipe, output: Output, store: Store, today: datetime.date, scans: Scans
+) -> Checked:
     """Check the image of a recipe against its lock, its base and its policy."""
     record = output.find(recipe.name, recipe.version)
     if record is None or not output.layout.complete(record):
@@ -199,6 +210,7 @@ def check_baked(recipe: Recipe, output: Output, today: datetime.date, scans: Sca
                 base=base,
                 base_record=below,
                 base_locks=tuple(_kept_locks(output, chain)),
+                store=store,
             ),
             scans=scans,
         )

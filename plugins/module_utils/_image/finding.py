@@ -18,6 +18,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_po
     Waiver,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
 from ansible_collections.immutable.cutover.plugins.module_utils._image.tar_layer import Node
 
 FOREIGN = "foreign"
@@ -89,6 +90,7 @@ class Baked:
     base: ImageContents | None
     base_record: BakeRecord | None
     base_locks: tuple[Lock, ...]
+    store: Store | None = None
 
 
 @dataclass(frozen=True)

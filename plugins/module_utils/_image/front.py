@@ -12,6 +12,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory 
     ENGINE_SPEC,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import (
     Bake,
     BakeInputs,
@@ -20,13 +21,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     read_inputs,
     refuse_duplicates,
     surely_loaded,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._image.graph import graph, lines
-from ansible_collections.immutable.cutover.plugins.module_utils._image.locker import (
-    LockOptions,
-    LockResult,
-    lock_recipe,
-    unknown_packages,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
@@ -61,21 +55,24 @@ _ENGINE: dict[str, t.Any] = {
     "engine": {"type": "dict", "options": ENGINE_SPEC, "default": {}},
     "state_dir": {"type": "path", "default": DEFAULT_STATE_DIR},
 }
+_APT: dict[str, t.Any] = {"apt_sources": {"type": "path", "default": ETC_APT}}
 _STORE: dict[str, t.Any] = {"store": {"type": "path", "default": DEFAULT_STORE}}
 LOCK_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_STORE,
+    **_APT,
     "upgrade": {"type": "bool", "default": False},
     "upgrade_packages": {"type": "list", "elements": "str", "default": []},
     "unknown_packages": {"type": "str", "choices": ["fail", "ignore"], "default": "fail"},
     "epoch": {"type": "int"},
     "arch": {"type": "str", "choices": ["amd64", "arm64"]},
 }
-FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE}
+FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE, **_APT}
 IMAGE_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_ENGINE,
     **_STORE,
+    **_APT,
     "fetch": {"type": "bool", "default": True},
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
@@ -98,24 +95,28 @@ INFO_SPEC: dict[str, t.Any] = {
 
 def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Lock every recipe; return what changed."""
+    # Only this phase needs what resolves.
+    from ansible_collections.immutable.cutover.plugins.module_utils._image import locker
+
     epoch = params["epoch"]
     if epoch is not None and not 0 <= epoch < 1 << 33:
         raise InvalidInput("epoch", epoch, "must be seconds since 1970, 0-8589934591")
-    options = LockOptions(
+    options = locker.LockOptions(
         output=params["output"],
         arch=params["arch"] or "",
         epoch=epoch,
         upgrade=params["upgrade"],
         upgrade_packages=tuple(params["upgrade_packages"]),
         store=params["store"],
+        apt_sources=params.get("apt_sources", ETC_APT),
     )
     recipes = _recipes(params)
-    unknown = unknown_packages(recipes, options.upgrade_packages)
+    unknown = locker.unknown_packages(recipes, options.upgrade_packages)
     if unknown and params["unknown_packages"] == "fail":
         raise InvalidInput("upgrade_packages", unknown[0], "must be in the lock of a recipe")
 
-    def lock(path: str) -> LockResult:
-        return lock_recipe(path, options, run_tool, write=not check)
+    def lock(path: str) -> locker.LockResult:
+        return locker.lock_recipe(path, options, run_tool, write=not check)
 
     results = for_each(recipes, lock, params["concurrency"])
     before = {result.path: result.before for result in results}
@@ -152,7 +153,7 @@ def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
     def work(item: BakeInputs) -> list[str]:
         if check:
             return missing_inputs(item.lock, store).names
-        return fetch(item.recipe, item.lock, store, run_tool)
+        return fetch(item.recipe, item.lock, store, run_tool, params.get("apt_sources", ETC_APT))
 
     missing = for_each(inputs, work, workers)
     pairs = list(zip(inputs, missing, strict=True))
@@ -182,6 +183,7 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         archive=params["archive"],
         check=check,
         fetch=params["fetch"],
+        apt_sources=params.get("apt_sources", ETC_APT),
     )
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)
@@ -257,6 +259,8 @@ def attest_images(params: Params, check: bool) -> dict[str, t.Any]:
 
 def list_images(params: Params) -> dict[str, t.Any]:
     """List images and records, of one repository or all."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.graph import graph, lines
+
     wanted = params["name"]
     records, unreadable = read_host_records(params["state_dir"])
     # What stands on what is in the records: a build host may have no engine.

@@ -13,7 +13,11 @@ import typing as t
 from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
-from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import Apt, host_sources
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import (
+    ETC_APT,
+    Apt,
+    host_sources,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import write_atomic
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import scan_files
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
@@ -57,6 +61,7 @@ class LockOptions:
     upgrade: bool = False
     upgrade_packages: tuple[str, ...] = ()
     store: str = DEFAULT_STORE
+    apt_sources: str = ETC_APT
 
 
 @dataclass(frozen=True)
@@ -136,7 +141,8 @@ class _Resolver:
                 return self.old.apt
             _refuse_pinned(self.recipe, moving)
         with tempfile.TemporaryDirectory(prefix="bake-apt-") as folder:
-            apt = Apt(folder, host_sources(self.recipe.suite), self.arch, self.run)
+            sources = host_sources(self.recipe.suite, self.options.apt_sources)
+            apt = Apt(folder, sources, self.arch, self.run)
             if self.old and moving:
                 return apt.upgrade(moving, self.old.apt, self._stored_fields(self.old.apt))
             return apt.resolve(self.recipe.apt)

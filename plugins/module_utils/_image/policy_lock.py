@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_bytes
 from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import (
     ImageContents,
     InstalledPython,
@@ -20,6 +21,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
     FileLock,
     Lock,
     recipe_hash,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
+from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import (
+    wheel_entries,
 )
 
 try:
@@ -134,20 +139,49 @@ def _compare_file(image: ImageContents, path: str, locked: FileLock) -> t.Iterat
         yield Found(f"file {path} is locked with mode {locked.mode} but has {node.mode:04o}", path)
 
 
+def _wheel_files(lock: Lock, store: Store | None) -> tuple[dict[str, str], list[str]]:
+    """Return the sha256 of every file the locked wheels install, and which wheels are not there to look into."""
+    found: dict[str, str] = {}
+    absent: list[str] = []
+    for wheel in lock.python:
+        if store is None or not store.has(wheel.sha256):
+            absent.append(wheel.filename)
+            continue
+        path = store.verified(wheel.sha256, f"{wheel.name}=={wheel.version}")
+        for entry in wheel_entries(path, wheel.filename):
+            found[entry.path.strip("/")] = sha256_bytes(entry.data)
+    return found, absent
+
+
+def _recorded(image: ImageContents, inside: t.Mapping[str, str]) -> dict[str, str]:
+    """Return what may be there: what is in the locked wheels, and what the other distributions say of themselves."""
+    recorded: dict[str, str] = {}
+    for dist in image.installed_python():
+        if f"{dist.folder}/METADATA" not in inside:
+            recorded.update(image.recorded(dist))
+    return {**recorded, **inside}
+
+
 def _unlocked_files(check: ImageUnderCheck, baked: Baked) -> t.Iterator[Found]:
-    """An app's own layers hold its locked files and what its wheels record, and nothing else."""
+    """An app's own layers hold its locked files and what its locked wheels have, and nothing else."""
     if check.kind != "app" or check.base is None or baked.lock is None:
         return
-    recorded: dict[str, str] = {}
-    for dist in check.image.installed_python():
-        recorded.update(check.image.recorded(dist))
+    inside, absent = _wheel_files(baked.lock, baked.store)
+    if absent and baked.store is not None:
+        names = ", ".join(absent)
+        yield Found(f"not in the store, so compared with its own RECORD only: {names}", note=True)
+    recorded = _recorded(check.image, inside)
     # A file of the recipe may take the place of a wheel's, and was compared with its own lock already.
     recorded.update({item.path.strip("/"): "" for item in baked.lock.files})
     for node in check.every_file(own=True):
         if node.path not in recorded:
             yield Found(f"{check.where(node)} comes from no lock", f"/{node.path}")
         elif check.visible(node) and recorded[node.path] not in ("", check.image.sha256(node)):
-            yield Found(f"{check.where(node)} is not what its wheel recorded", f"/{node.path}")
+            yield Found(f"{check.where(node)} is not what its wheel has", f"/{node.path}")
+    yield from _unlocked_links(check)
+
+
+def _unlocked_links(check: ImageUnderCheck) -> t.Iterator[Found]:
     for layer in check.image.layers[check.own_from :]:
         for path in sorted(layer.nodes):
             if not layer.nodes[path].is_file and not layer.nodes[path].is_dir:

@@ -50,6 +50,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.remote_im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import (
     SIGNATURE_TYPE,
+    read_host_signature,
     write_host_signature,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._state import private_folder
@@ -71,6 +72,7 @@ class PullOptions:
     output: str = ""
     prefix: str = ""
     check: bool = False
+    refresh_signatures: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,8 @@ class Pull:
                 with self._layout() as layout:
                     record = self._fetch(image, layout)
                     self._publish(record, stored)
+        elif loaded and self.options.refresh_signatures:
+            self._refresh_signature(loaded)
         return PullResult(
             reference=self.reference,
             record=record,
@@ -288,6 +292,17 @@ class Pull:
         for found in referrers:
             if found.artifact_type == SIGNATURE_TYPE:
                 write_host_signature(self.options.state_dir, record.image_id, found.payload)
+
+    def _refresh_signature(self, record: BakeRecord) -> None:
+        """Take the registry's signature if it is another one; what has fewer signatures than the host's is older."""
+        state_dir = self.options.state_dir
+        for found in pull_referrers(self.registry, self.repository, record, (SIGNATURE_TYPE,)):
+            known = read_host_signature(state_dir, record.image_id)
+            if found.payload == known or len(found.payload) < len(known):
+                continue
+            if not self.options.check:
+                write_host_signature(state_dir, record.image_id, found.payload)
+            self._will(f"take the signature of {self.reference}")
 
 
 def _repository(reference: ImageReference, host: str, prefix: str) -> str:

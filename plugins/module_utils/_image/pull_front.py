@@ -43,6 +43,7 @@ PULL_SPEC: dict[str, t.Any] = {
     **IMAGES_SPEC,
     "load": {"type": "bool", "default": True},
     "output": {"type": "path", "default": ""},
+    "refresh_signatures": {"type": "bool", "default": False},
 }
 
 
@@ -57,6 +58,7 @@ def pull_images(params: Params, check: bool) -> dict[str, t.Any]:
         output=params["output"],
         prefix=repository_prefix(params["repository_prefix"]),
         check=check,
+        refresh_signatures=params.get("refresh_signatures", False),
     )
     registry = Registry(place)
     engine = engine_images(params) if params["load"] else None

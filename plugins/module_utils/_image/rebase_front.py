@@ -30,7 +30,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.rebase im
 )
 
 REBASE_SPEC: dict[str, t.Any] = {
-    **IMAGE_SPEC,
+    **{name: spec for name, spec in IMAGE_SPEC.items() if name != "apt_sources"},
     "base": {"type": "str", "required": True},
     "bump": {"type": "str", "choices": list(BUMPS), "default": "patch"},
 }

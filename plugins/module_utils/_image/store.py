@@ -9,13 +9,14 @@ import os
 import shutil
 import tempfile
 import typing as t
-import urllib.error
 from dataclasses import dataclass
 
-from ansible.module_utils.urls import open_url
-
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import Apt, host_sources
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import (
+    ETC_APT,
+    Apt,
+    host_sources,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_file
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
     DebLock,
@@ -24,7 +25,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
-from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import locate_wheels
 
 DEFAULT_STORE = "~/.cache/immutable-cutover/store"
 _DOWNLOADS = 6
@@ -95,15 +95,24 @@ def missing_inputs(lock: Lock, store: Store) -> Missing:
     )
 
 
-def fetch(recipe: Recipe, lock: Lock, store: Store, run: Run) -> list[str]:
+def fetch(
+    recipe: Recipe, lock: Lock, store: Store, run: Run, apt_sources: str = ETC_APT
+) -> list[str]:
     """Bring every locked input into the store; return the names of what was missing."""
     missing = missing_inputs(lock, store)
     if not missing.names:
         return []
     with store.workspace() as folder:
         if missing.debs:
-            _fetch_debs(recipe.suite, lock.arch, missing.debs, store, folder, run)
+            sources = host_sources(recipe.suite, apt_sources)
+            _fetch_debs(
+                Apt(os.path.join(folder, "apt"), sources, lock.arch, run), missing.debs, store
+            )
         if missing.wheels and recipe.python is not None:
+            from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import (
+                locate_wheels,
+            )
+
             urls = locate_wheels(missing.wheels, recipe.python.version, lock.arch, run)
             _fetch_wheels(missing.wheels, urls, store, folder)
     return missing.names
@@ -125,11 +134,8 @@ def _shortened(names: t.Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _fetch_debs(
-    suite: str, arch: str, debs: t.Sequence[DebLock], store: Store, folder: str, run: Run
-) -> None:
-    apt = Apt(os.path.join(folder, "apt"), host_sources(suite), arch, run)
-    downloads = os.path.join(folder, "debs")
+def _fetch_debs(apt: Apt, debs: t.Sequence[DebLock], store: Store) -> None:
+    downloads = os.path.join(apt.root, "debs")
     os.makedirs(downloads)
     failure = apt.download(debs, downloads)
     for deb in debs:
@@ -160,8 +166,11 @@ def _fetch_wheels(
 
 
 def _download(url: str, path: str, name: str) -> None:
+    # Importing this takes as long as baking what is there: only a download needs it.
+    from ansible.module_utils.urls import open_url
+
     try:
         with open_url(url, timeout=_TIMEOUT) as answer, open(path, "wb") as stream:
             shutil.copyfileobj(answer, stream)
-    except (urllib.error.URLError, OSError) as error:
+    except OSError as error:
         raise CutoverError(f"{name}: download failed: {error}") from error

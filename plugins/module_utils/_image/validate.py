@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing as t
 
@@ -145,6 +144,8 @@ class Reader:
         """Refuse every key that nobody asked for."""
         for key in self.data:
             if key not in self.asked:
+                import difflib
+
                 close = difflib.get_close_matches(str(key), sorted(self.asked), 1)
                 hint = (
                     f"did you mean {close[0]}?"

@@ -77,8 +77,8 @@ class Site:
 def site(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Site]:
     """Return a site with everything locked at version 1, and a version 2 of everything."""
     archive, index = AptArchive(tmp_path / "archive"), WheelIndex(tmp_path / "index")
-    monkeypatch.setattr(locker, "host_sources", lambda suite: archive.sources)
-    monkeypatch.setattr(store, "host_sources", lambda suite: archive.sources)
+    monkeypatch.setattr(locker, "host_sources", lambda suite, folder: archive.sources)
+    monkeypatch.setattr(store, "host_sources", lambda suite, folder: archive.sources)
     # The app's base is not what these tests are about.
     monkeypatch.setattr(locker, "_lock_base", lambda recipe, output: None)
     monkeypatch.setattr(front, "read_inputs", _read_inputs)

@@ -46,6 +46,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.registry_
 from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import (
     SIGNATURE_TYPE,
     read_host_signature,
+    write_host_signature,
 )
 from tests.integration.pytest.registry_rig import PASSWORD, USER, RegistryRig, write_certificates
 from tests.integration.pytest.registry_world import (
@@ -387,6 +388,32 @@ def test_what_refers_to_an_image_goes_with_it(
     pulled = copied.find_reference(record.reference)
     assert attachments(copied, pulled) == attachments(output, record)
     assert payload(copied, signature) == b'{"signed": true}'
+
+
+def test_a_signature_that_came_later_is_taken_only_when_asked_for(
+    registry: RegistryRig, kitchen: Kitchen, client: docker.DockerClient
+) -> None:
+    record, state = app(kitchen), str(kitchen.state_dir)
+
+    def pull(**changes: t.Any) -> list[str]:
+        actions = kitchen.pull(registry.options(), record.reference, **changes)["actions"]
+        return t.cast("list[str]", actions)
+
+    kitchen.push(registry.options())
+    pull()
+    attach(kitchen.output, record, SIGNATURE_TYPE, SIGNATURE_TYPE, b'{"by": ["one"]}')
+    kitchen.push(registry.options())
+    count = len(registry.asked())
+    assert pull() == [] and len(registry.asked()) == count
+    assert read_host_signature(state, record.image_id) == b""
+    wanted = [f"take the signature of {record.reference}"]
+    assert pull(refresh_signatures=True, check=True) == wanted
+    assert read_host_signature(state, record.image_id) == b""
+    assert pull(refresh_signatures=True) == wanted
+    assert read_host_signature(state, record.image_id) == b'{"by": ["one"]}'
+    assert pull(refresh_signatures=True) == []
+    write_host_signature(state, record.image_id, b'{"by": ["one", "two"]}')
+    assert pull(refresh_signatures=True) == [], "the registry's has fewer"
 
 
 def test_a_run_killed_before_the_list_was_written_is_repaired(

@@ -73,7 +73,7 @@ def test_a_host_without_the_suite_is_told_so(tmp_path: pathlib.Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list.d/n.sources").write_text(OTHER)
     (tmp_path / "sources.list.d/debian.sources.disabled").write_text(DEB822)
-    with pytest.raises(CutoverError, match="no apt source of this host serves suite bookworm"):
+    with pytest.raises(CutoverError, match="no apt source in .* serves suite bookworm"):
         subject.host_sources("bookworm", str(tmp_path))
 
 

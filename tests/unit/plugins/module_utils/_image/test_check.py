@@ -4,9 +4,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import pathlib
+import re
 import shutil
+import tarfile
 import typing as t
 
 import pytest
@@ -14,9 +17,24 @@ import yaml
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import check as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
+    canonical_json,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
+    Entry,
+    write_entries,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
+    Blob,
+    image_manifest,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_policy import RULE_IDS
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    BakeRecord,
+    LayerRecord,
+)
 
 if t.TYPE_CHECKING:
     from tests.unit.plugins.module_utils._image.conftest import World
@@ -188,3 +206,55 @@ def test_foreign_images_have_a_policy_of_their_own(world: World, tmp_path: pathl
 def test_nothing_to_check_is_a_mistake(world: World) -> None:
     assert "must name at least one recipe" in refused(world).message
     assert "twice" in refused(world, world.recipe, world.recipe).message
+
+
+def test_p3_a_wheel_that_was_changed_together_with_its_own_record(world: World) -> None:
+    record = world.bake().record
+    assert record is not None
+    store = str(world.root / "store")
+    assert run(world, world.recipe, store=store)["images"][0]["passed"]
+    layer = next(layer for layer in record.layers if layer.purpose == "wheels")
+    blob = pathlib.Path(Output(str(world.root / "output")).layout.blob_path(layer.digest))
+    with tarfile.open(blob) as archive:
+        files = {
+            member.name: stream.read()
+            for member in archive
+            if (stream := archive.extractfile(member)) is not None
+        }
+    path = next(name for name in files if name.endswith("/METADATA"))
+    files[path] = files[path].rstrip() + b"\nSummary: somebody else\n"
+    record_path = path.replace("METADATA", "RECORD")
+    files[record_path] = re.sub(rb"(METADATA),[^,]*,[0-9]*", rb"\1,,", files[record_path])
+    swap_layer(world, record, layer, files)
+    assert run(world, world.recipe, store=str(world.root / "elsewhere"))["images"][0]["passed"]
+    lines = refused(world, world.recipe, store=store).message
+    assert f"/{path} is not what its wheel has" in lines
+    assert f"/{record_path} is not what its wheel has" in lines
+
+
+def swap_layer(
+    world: World, record: BakeRecord, layer: LayerRecord, files: t.Mapping[str, bytes]
+) -> None:
+    """Put another layer into a baked image, as who can write into the output folder could."""
+    output = Output(str(world.root / "output"))
+    entries = [Entry(f"/{name}", 0o644, data) for name, data in files.items()]
+    written = write_entries(entries, str(world.root / "layer.tar"), record.epoch)
+    blob = output.layout.adopt(written.path, written.sha256, written.size, layer.purpose)
+    config = output.layout.read_json(record.image_id)
+    config["rootfs"]["diff_ids"] = [
+        blob.digest if digest == layer.digest else digest for digest in config["rootfs"]["diff_ids"]
+    ]
+    layers = tuple(
+        dataclasses.replace(item, digest=blob.digest, size=blob.size) if item == layer else item
+        for item in record.layers
+    )
+    data = canonical_json(config)
+    blobs = [Blob(item.digest, item.size) for item in layers]
+    swapped = dataclasses.replace(
+        record,
+        image_id=output.layout.add_bytes(data).digest,
+        manifest_digest=output.layout.add_bytes(image_manifest(data, blobs)).digest,
+        layers=layers,
+    )
+    output.keep_lock(swapped, output.lock_of(record))
+    output.add(swapped)

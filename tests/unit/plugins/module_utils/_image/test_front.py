@@ -104,3 +104,14 @@ def test_one_recipe_that_fails_does_not_lose_the_others(world: World) -> None:
         subject.bake_images(params(world, *recipes, fetch=False), check=False)
     records = sorted(path.parent.name for path in (world.root / "output/records/shop").rglob("1*"))
     assert records == [f"web{number}" for number in range(10) if number != 4]
+
+
+def test_packages_are_locked_from_the_sources_of_the_folder_that_is_given(world: World) -> None:
+    recipe = world.root / "other.yml"
+    recipe.write_text(
+        "bake: 1\nkind: base\nname: base/other\nversion: 1.0.0\nbootstrap: {suite: bookworm}\n"
+    )
+    options = {"upgrade": False, "upgrade_packages": [], "unknown_packages": "fail"}
+    given = params(world, str(recipe), apt_sources=str(world.root), epoch=1, arch="amd64")
+    with pytest.raises(CutoverError, match=f"no apt source in {world.root} serves suite bookworm"):
+        subject.lock_images({**given, **options}, check=False)

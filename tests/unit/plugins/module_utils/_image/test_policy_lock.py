@@ -125,7 +125,7 @@ def test_p3_a_file_of_a_wheel_that_was_changed(craft: Craft) -> None:
     )
     assert failures(craft, [*wheel(craft, extra=f"pkg.py,sha256={good},6"), file]) == []
     assert failures(craft, [*wheel(craft, extra=f"pkg.py,sha256={bad},6"), file]) == [
-        f"/{SITE}/pkg.py is not what its wheel recorded"
+        f"/{SITE}/pkg.py is not what its wheel has"
     ]
 
 
