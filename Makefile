@@ -20,7 +20,7 @@ PYTHON := .venv/bin/python
 PARTS := lint unit sanity integration molecule
 COLLECTION_LINK := .ansible/collections/ansible_collections/immutable/cutover
 
-.PHONY: help venv collection-link engine test-packages demo bench test $(PARTS) format changelog lock-requirements clean
+.PHONY: help venv collection-link engine test-packages demo bench model test $(PARTS) format changelog lock-requirements clean
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ demo: engine ## bake, deploy, replace under load, roll back, and draw the receip
 
 bench: engine ## ratios of the replace flow over a raw script (build/bench.json)
 	@$(PYTHON) -m tools.bench
+
+model: test-packages ## search the model of the protocol with spin (FULL=1: larger, minutes and gigabytes)
+	@$(PYTHON) -m tools.model $(if $(FULL),--full)
 
 test-packages: engine
 	@.venv/bin/ansible-playbook tools/plays/test_packages.yml
