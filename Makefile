@@ -20,7 +20,7 @@ PYTHON := .venv/bin/python
 PARTS := lint unit sanity integration molecule
 COLLECTION_LINK := .ansible/collections/ansible_collections/immutable/cutover
 
-.PHONY: help venv collection-link engine test-packages demo bench claim test $(PARTS) format changelog lock-requirements clean
+.PHONY: help venv collection-link engine test-packages demo bench claim test $(PARTS) format changelog lock-requirements clean model
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ bench: engine ## ratios of the replace flow over a raw script (build/bench.json)
 
 claim: engine ## 300 cutovers in a row under 1,000 requests/s, beside naive orders that lose (about 45 min; build/claim/)
 	@$(PYTHON) -m tools.claim $(CLAIM)
+
+model: test-packages ## search the model of the protocol with spin (FULL=1: larger, minutes and gigabytes)
+	@$(PYTHON) -m tools.model $(if $(FULL),--full)
 
 test-packages: engine
 	@.venv/bin/ansible-playbook tools/plays/test_packages.yml

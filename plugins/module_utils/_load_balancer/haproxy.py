@@ -58,6 +58,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._shared_read imp
 OLDEST = (2, 5)
 # A new server counts as down, so downinter decides how soon its health is known.
 CHECK = "check inter 1s fastinter 100ms downinter 100ms rise 1 fall 3"
+CONFIRM = 15.0
+"""Seconds until a change must show in HAProxy's own view; it does at once, but not behind a proxy of its socket."""
 _WORDS = {Admin.ACTIVE: "ready", Admin.MAINTENANCE: "maint"}
 _IDLE = frozenset({Admin.STANDBY, Admin.DRAINING})
 
@@ -74,7 +76,7 @@ class HaproxyLoadBalancer(LoadBalancer):
         master: runtime.RuntimeSocket | None = None,
         config: file.ConfigFile | None = None,
         check: str = CHECK,
-        confirm: float = 5.0,
+        confirm: float = CONFIRM,
     ) -> None:
         self._backend = checked_name("load_balancer.backend", backend)
         self._socket = socket

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -64,6 +65,7 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     """Any number of connections at once."""
 
+    address_family = socket.AF_INET6 if ":" in ADDRESS else socket.AF_INET
     daemon_threads = True
     request_queue_size = 512
 

@@ -17,11 +17,17 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import targets
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import LoadBalancerError
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     LoadBalancer,
 )
+
+CLOCK = SystemClock()
 
 BACKEND = """
 backend {name}
@@ -156,6 +162,20 @@ class Haproxy:
         self.kill()
         self.start()
 
+    def pause(self) -> None:
+        """Stop its worker: it holds its sockets and answers nobody."""
+        os.kill(int(self.pid().split()[1]), signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let stopped workers go on."""
+        for pid in self._workers():
+            os.kill(pid, signal.SIGCONT)
+
+    def _workers(self) -> list[int]:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in children.read_text().split()]
+
     def reload(self) -> None:
         """Have the master start a new worker; the old one leaves when its work is done."""
         assert self._process is not None
@@ -199,7 +219,7 @@ class Haproxy:
             "config": str(self.config),
             **more,
         }
-        return factory.connect(options, SystemClock())
+        return factory.connect(options, CLOCK)
 
     @contextlib.contextmanager
     def slow(self, seconds: float, count: int = 1) -> Iterator[list[tuple[int, str]]]:
@@ -220,3 +240,50 @@ class Haproxy:
         finally:
             for thread in threads:
                 thread.join()
+
+
+class Bench:
+    """One HAProxy with apps, and the steps in the order that loses nothing."""
+
+    def __init__(self, directory: Path, *, more: str = "") -> None:
+        self.dir = directory
+        self.haproxy = Haproxy(directory, more=more)
+        self.lb = self.haproxy.driver()
+        self.apps: dict[str, App] = {}
+
+    def app(self, name: str, address: str = "127.0.0.1") -> App:
+        self.apps[name] = App(self.dir, name, address)
+        return self.apps[name]
+
+    def up(self, name: str, address: str = "127.0.0.1") -> App:
+        """Start an app and bring it into rotation in the right order."""
+        app = self.app(name, address)
+        targets.register_standby(self.lb, name, app.address, app.port)
+        targets.await_healthy(self.lb, name, 5, CLOCK)
+        targets.activate(self.lb, name)
+        self.lb.persist()
+        return app
+
+    def down(self, name: str) -> None:
+        """Take an app out in the right order, and end it."""
+        targets.start_drain(self.lb, name)
+        self.lb.persist()
+        targets.await_drained(self.lb, [name], 10, CLOCK)
+        targets.deregister(self.lb, name)
+        self.lb.persist()
+        self.apps[name].kill()
+
+    def work(self, name: str) -> int:
+        return self.lb.in_flight([name])[name].total
+
+    def close(self) -> None:
+        """End everything."""
+        self.haproxy.kill()
+        for app in self.apps.values():
+            app.kill()
+
+
+def refusal(call: Callable[[], object]) -> LoadBalancerError:
+    with pytest.raises(LoadBalancerError) as refused:
+        call()
+    return refused.value

@@ -37,46 +37,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.haproxy import (
     HaproxyLoadBalancer,
 )
-from tests.integration.pytest.haproxy_rig import App, Haproxy, eventually
+from tests.integration.pytest.haproxy_rig import Bench, eventually, refusal
 from tools.loadgen import Load
 
 CLOCK = SystemClock()
 ROOT = Path(__file__).resolve().parents[3]
-
-
-class Bench:
-    """One HAProxy with apps."""
-
-    def __init__(self, directory: Path) -> None:
-        self.dir = directory
-        self.haproxy = Haproxy(directory)
-        self.lb = self.haproxy.driver()
-        self.apps: dict[str, App] = {}
-
-    def app(self, name: str) -> App:
-        self.apps[name] = App(self.dir, name)
-        return self.apps[name]
-
-    def up(self, name: str) -> App:
-        """Start an app and bring it into rotation in the right order."""
-        app = self.app(name)
-        targets.register_standby(self.lb, name, app.address, app.port)
-        targets.await_healthy(self.lb, name, 5, CLOCK)
-        targets.activate(self.lb, name)
-        self.lb.persist()
-        return app
-
-    def down(self, name: str) -> None:
-        """Take an app out in the right order, and end it."""
-        targets.start_drain(self.lb, name)
-        self.lb.persist()
-        targets.await_drained(self.lb, [name], 10, CLOCK)
-        targets.deregister(self.lb, name)
-        self.lb.persist()
-        self.apps[name].kill()
-
-    def work(self, name: str) -> int:
-        return self.lb.in_flight([name])[name].total
 
 
 @pytest.fixture()
@@ -89,12 +54,6 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         made.haproxy.kill()
         for app in made.apps.values():
             app.kill()
-
-
-def refusal(call: Callable[[], object]) -> LoadBalancerError:
-    with pytest.raises(LoadBalancerError) as refused:
-        call()
-    return refused.value
 
 
 # Targets.

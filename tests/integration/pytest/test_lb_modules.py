@@ -142,7 +142,7 @@ def test_every_error_is_reported_and_what_works_is_done(bench: Bench) -> None:
     assert {bench.haproxy.get()[1] for _again in range(4)} == {"good"}
 
 
-def test_one_unusable_load_balancer_stops_everything(bench: Bench) -> None:
+def test_lb_10_one_unusable_load_balancer_stops_everything(bench: Bench) -> None:
     one = bench.app("one")
     balancers = [bench.balancer(), {**bench.balancer(), "socket": str(bench.dir / "none.sock")}]
     answer = bench.run("lb_target", targets=[one], load_balancers=balancers)
@@ -150,8 +150,8 @@ def test_one_unusable_load_balancer_stops_everything(bench: Bench) -> None:
     assert bench.haproxy.driver().targets() == ()
 
 
-def test_two_backends_at_once(bench: Bench) -> None:
-    """LB-02: the same name in two backends is two targets."""
+def test_lb_02_two_backends_at_once(bench: Bench) -> None:
+    """The same name in two backends is two targets."""
     one = bench.app("one")
     both = [bench.balancer("shop"), bench.balancer("other")]
     bench.thrice("lb_target", targets=[one], load_balancers=both)

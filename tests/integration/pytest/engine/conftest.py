@@ -38,6 +38,9 @@ UID = 10001
 SERVE = ("/bin/sh", "-c", "exec httpd -f -p ${PORT:-8080} -h /www")
 SLEEP = ("/bin/sleep", "600")
 
+# What it serves at /cgi-bin/slow?s=SECONDS.
+SLOW = b'#!/bin/sh\nsleep "${QUERY_STRING#s=}"\nprintf "Content-Type: text/plain\\r\\n\\r\\nslow"\n'
+
 Spec = Callable[..., ContainerSpec]
 
 
@@ -82,9 +85,10 @@ def make_image(api: APIClient, busybox: Path, run_id: str) -> Iterator[MakeImage
                 link = tarfile.TarInfo(f"bin/{applet}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 archive.addfile(link)
-            for name, content in {"readyz": b'{"status": "ok"}', "tag": tag.encode()}.items():
+            served = {"readyz": b'{"status": "ok"}', "tag": tag.encode(), "cgi-bin/slow": SLOW}
+            for name, content in served.items():
                 entry = tarfile.TarInfo(f"www/{name}")
-                entry.size = len(content)
+                entry.size, entry.mode = len(content), 0o755
                 archive.addfile(entry, io.BytesIO(content))
         name = f"{run_id}:{tag}"
         api.import_image_from_data(
