@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -166,8 +167,8 @@ class Site:
         targets.await_healthy(lb, name, 10, CLOCK)
         targets.activate(lb, name)
 
-    def get(self) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+    def get(self, timeout: float = 5) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
             connection.request("GET", "/")
             return connection.getresponse().read().decode()
@@ -352,3 +353,35 @@ def test_a_container_of_somebody_else_is_left_alone(site: Site) -> None:
     assert site.play()["failed"] == 1
     assert "is not one of ours" in site.said
     assert site.container().id == stranger.id
+
+
+def test_requests_wait_for_a_target_or_get_the_page(site: Site) -> None:
+    """What is held is answered by the first target that comes; what is not held gets the page."""
+    backend = {
+        "name": "shop",
+        "bind": f"127.0.0.1:{site.port}",
+        "maintenance_page": "<p>Back soon</p>",
+    }
+    assert site.play(load_balancer_backends=[backend])["failed"] == 0
+    assert site.get() == "<p>Back soon</p>"
+    held = [{**backend, "hold_requests": 20}]
+    assert (changed := site.play(load_balancer_backends=held))["failed"] == 0, changed
+    assert site.play(load_balancer_backends=held)["changed"] == 0
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(site.get, 30) for _request in range(4)]
+        site.up("one")
+        assert {answer.result() for answer in answers} == {"one"}
+    targets.start_drain(site.lb(), "one")
+    short = [{**backend, "hold_requests": 1, "maintenance_page": "<p>Later</p>"}]
+    assert site.play(load_balancer_backends=short)["failed"] == 0
+    assert site.get() == "<p>Later</p>"
+
+
+@pytest.mark.parametrize("option", [{"hold_requests": 301}, {"maintenance_page": "x" * 12001}])
+def test_b_what_cannot_be_held_or_shown_is_refused(site: Site, option: dict[str, Any]) -> None:
+    backend = {"name": "shop", "bind": f"127.0.0.1:{site.port}", **option}
+    assert site.play(load_balancer_backends=[backend])["failed"] == 1
+    assert "load_balancer_backends.shop: hold_requests must be 0-300 seconds" in " ".join(
+        site.said.split()
+    )
+    assert site.client.containers.list(all=True, filters={"name": site.name}) == []

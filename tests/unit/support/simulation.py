@@ -221,7 +221,11 @@ class Simulation:
         shutil.rmtree(self.state_dir)
 
     def release(self, version: str, replicas: int, surge: int, unavailable: int) -> Release:
-        """Return a release of so many replicas."""
+        """Return a release of so many replicas, by the strategy rolling."""
+        return self.by({"max_surge": surge, "max_unavailable": unavailable}, version, replicas)
+
+    def by(self, strategy: Mapping[str, object], version: str, replicas: int) -> Release:
+        """Return a release of so many replicas, by a strategy."""
         patient = {"timeout": 86400}
         refs = [{"socket": f"/{number}", "backend": "shop"} for number in range(self.balancers)]
         value = mapping(
@@ -235,7 +239,7 @@ class Simulation:
                 }
             },
             load_balancers=refs,
-            strategy={"max_surge": surge, "max_unavailable": unavailable},
+            strategy=dict(strategy),
         )
         spec = parse_spec(value)
         if not replicas:  # what an undo of the first deployment wants; no user can write it

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from unittest import mock
 
 import pytest
@@ -54,8 +54,24 @@ from ansible_collections.immutable.cutover.tests.unit.support.simulation import 
 )
 
 PICK = st.integers(0, 50)
-STRATEGIES = [(1, 0), (2, 0), (0, 1), (1, 1), (3, 0)]
+BLUE_GREEN, RECREATE = {"type": "blue_green"}, {"type": "recreate"}
+STRATEGIES: list[dict[str, object]] = [
+    *(
+        {"max_surge": surge, "max_unavailable": unavailable}
+        for surge, unavailable in ((1, 0), (2, 0), (0, 1), (1, 1), (3, 0))
+    ),
+    BLUE_GREEN,
+    {**BLUE_GREEN, "scale_down_delay": 0},
+    RECREATE,
+]
 ROUNDS = 80
+
+
+def promised(replicas: int, strategy: dict[str, object]) -> int:
+    """Return how many replicas clients are promised at any time."""
+    unavailable = strategy.get("max_unavailable", 0)
+    assert isinstance(unavailable, int)
+    return 0 if strategy == RECREATE else max(0, replicas - unavailable)
 
 
 @dataclass
@@ -76,6 +92,7 @@ class Flow:
     runner: StepRunner
     tracks: dict[str, list[Step]] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
+    checked: set[str] = field(default_factory=set)
 
 
 class CutoverMachine(RuleBasedStateMachine):
@@ -88,7 +105,7 @@ class CutoverMachine(RuleBasedStateMachine):
         super().__init__()
         self.late: list[Late] = []
         self.flow: Flow | None = None
-        self.last: tuple[str, int, tuple[int, int]] | None = None
+        self.last: tuple[str, int, dict[str, object]] | None = None
         self.broken = False
 
     @initialize(balancers=st.integers(1, 2))
@@ -110,11 +127,12 @@ class CutoverMachine(RuleBasedStateMachine):
         replicas=st.integers(0, 3),
         strategy=st.sampled_from(STRATEGIES),
     )
-    def begin(self, version: str, replicas: int, strategy: tuple[int, int]) -> None:
+    def begin(self, version: str, replicas: int, strategy: dict[str, object]) -> None:
         """A run takes over, whatever the one before was doing."""
         self.kill()
         self.last = (version, replicas, strategy)
-        release = self.simulation.release(version, replicas, *strategy)
+        release = self.simulation.by(strategy, version, replicas)
+        release = replace(release, delay=release.spec.strategy.scale_down_delay)
         lease = self.simulation.lease
         epoch = lease.read().epoch
         epoch = lease.acquire(Holder(f"run-{epoch + 1}"), 60, take_over=epoch).epoch
@@ -124,7 +142,7 @@ class CutoverMachine(RuleBasedStateMachine):
         )
         self.flow = Flow(release, epoch, runner)
         self.simulation.epoch = epoch
-        self.simulation.floor = max(0, replicas - strategy[1])
+        self.simulation.floor = promised(replicas, strategy)
 
     @precondition(lambda self: self.flow)
     @rule(picks=st.lists(PICK, min_size=1, max_size=12))
@@ -218,7 +236,8 @@ class CutoverMachine(RuleBasedStateMachine):
             flow.tracks[track.replica] = list(track.steps)
 
     def seen(self, flow: Flow) -> World:
-        return World(self.simulation.look().replicas, frozenset(flow.settled))
+        replicas = self.simulation.look().replicas
+        return World(replicas, frozenset(flow.settled), frozenset(flow.checked))
 
     def one_step(self, flow: Flow, pick: int) -> None:
         name = sorted(flow.tracks)[pick % len(flow.tracks)]
@@ -236,6 +255,10 @@ class CutoverMachine(RuleBasedStateMachine):
             flow.tracks[name].pop(0)
             if step.verb is Verb.CONFIRM:
                 flow.settled.add(name)
+            if step.verb is Verb.CHECK:
+                flow.checked.add(name)
+            if step.verb is Verb.START:
+                flow.checked.discard(name)
         if not flow.tracks[name]:
             del flow.tracks[name]
 
@@ -326,9 +349,10 @@ class CutoverMachine(RuleBasedStateMachine):
             finally:
                 self.simulation.close()
 
-    def end(self, version: str, replicas: int, strategy: tuple[int, int]) -> None:
+    def end(self, version: str, replicas: int, strategy: dict[str, object]) -> None:
         """No more faults: the next run ends at exactly what is wanted, without a failure on the way."""
-        self.begin(version, replicas, strategy)
+        delay = {"scale_down_delay": 0} if strategy.get("type") == "blue_green" else {}
+        self.begin(version, replicas, {**strategy, **delay})
         assert self.flow is not None
         flow = self.flow
         for _round in range(ROUNDS):

@@ -1,0 +1,15 @@
+-- Copyright (c) 2026, the immutable.cutover authors
+-- SPDX-License-Identifier: GPL-3.0-or-later
+-- Keep a request until its backend has a server again, for at most so many seconds; then it goes on as it would have.
+
+local STEP = 25 -- milliseconds between two looks
+
+local function hold(txn, backend, seconds)
+    local left = tonumber(seconds) * 1000
+    while left > 0 and txn.f:nbsrv(backend) == 0 do
+        core.msleep(STEP)
+        left = left - STEP
+    end
+end
+
+core.register_action("hold_request", { "http-req" }, hold, 2)
