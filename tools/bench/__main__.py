@@ -53,6 +53,9 @@ CASES = (
 )
 
 
+FLIP = Case("flip_back", 4, 4, 3)
+
+
 @dataclass
 class Times:
     """What was measured of one contestant."""
@@ -113,6 +116,31 @@ class Bench:
             ours.note(self._site.replace(NEW))
         self._note("noop", ours, bare)
 
+    def flip(self) -> None:
+        """Measure a rollback of blue_green while what was replaced is kept: the time beyond a bare playbook's."""
+        self._site.scale(FLIP.replicas, {"type": "blue_green", "scale_down_delay": 0})
+        self._site.write_specs(FLIP.replicas, {"type": "blue_green", "scale_down_delay": 3600})
+        self._site.rollback(NEW)
+        bare, ours = Times(), Times()
+        for number in range(self._rounds or FLIP.rounds):
+            print(f"{FLIP.name}: round {number + 1}", file=sys.stderr, flush=True)
+            self._site.switch(NEW)
+            bare.note(self._site.bare())
+            self._under_load(ours, lambda: self._site.rollback(NEW), OLD)
+        above = ours.median - bare.median
+        self.failed += ours.failed
+        self.result |= {
+            FLIP.name: round(above, 2),
+            f"{FLIP.name}_best": round(min(ours.seconds) - min(bare.seconds), 2),
+            f"{FLIP.name}_rounds": len(ours.seconds),
+            f"{FLIP.name}_requests": ours.planned,
+            f"{FLIP.name}_failed_requests": ours.failed,
+            f"{FLIP.name}_load_average": round(os.getloadavg()[0], 1),
+        }
+        print(f"{FLIP.name}: {above:.2f} s beyond a bare playbook (target: under 3 s)")
+        print(f"  collection: {ours}")
+        print(f"  bare playbook: {bare}", flush=True)
+
     def _under_load(self, times: Times, run: Callable[[], Measured], expected: str) -> None:
         """Run under load from a moment before to a moment after; the other version must be gone then."""
         with Load(self._site.sample.url, mix=MIX, out=FOLDER / "load") as load:
@@ -146,7 +174,9 @@ class Bench:
         print(f"  {'bare playbook' if name == 'noop' else 'raw script'}: {base}", flush=True)
 
 
-def measure_all(site: Site, cases: Sequence[Case], rounds: int | None, noop: bool) -> Bench:
+def measure_all(
+    site: Site, cases: Sequence[Case], rounds: int | None, noop: bool, flip: bool
+) -> Bench:
     """Measure the cases, each from nothing."""
     bench = Bench(site, rounds)
     site.sample.prepare()
@@ -155,6 +185,9 @@ def measure_all(site: Site, cases: Sequence[Case], rounds: int | None, noop: boo
         bench.replace(case)
         if noop and case is cases[min(1, len(cases) - 1)]:
             bench.noop(7)
+    if flip:
+        site.clear()
+        bench.flip()
     bench.result["controller_peak_mib"] = round(bench.peak_mib)
     bench.result["failed_requests"] = bench.failed
     return bench
@@ -171,7 +204,7 @@ def main() -> int:
     """Exit code 0: nothing was lost, whatever the times are."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     parser.add_argument(
-        "--only", choices=[*(case.name for case in CASES), "bakes"], help="one case"
+        "--only", choices=[*(case.name for case in CASES), FLIP.name, "bakes"], help="one case"
     )
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
     parser.add_argument("--keep", action="store_true", help="leave the site as it is at the end")
@@ -182,7 +215,7 @@ def main() -> int:
     site = Site(int(os.environ.get("BENCH_PORT", "8490")))
     cases = [case for case in CASES if options.only in (None, case.name)]
     try:
-        bench = measure_all(site, cases, options.rounds, noop=True)
+        bench = measure_all(site, cases, options.rounds, True, options.only in (None, FLIP.name))
     except (CommandFailed, SampleFailed) as failure:
         print(failure, file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from typing import Any
 
 from docker import APIClient
 
-from tools.bench.process import Measured, measure
+from tools.bench.process import CommandFailed, Measured, measure
 from tools.sample import COLLECTION, PLAYBOOK, PLAYS, ROOT, Sample, environment
 
 NAME = "cutover-bench"
@@ -35,17 +36,47 @@ class Site:
 
     def scale(self, replicas: int, strategy: Mapping[str, object]) -> None:
         """Write the specs, deploy both versions once, and note what a replica of each is made of."""
+        self.write_specs(replicas, strategy)
+        for version in (OLD, NEW):
+            self.replace(version)
+            self._note_bodies(version, replicas)
+
+    def write_specs(self, replicas: int, strategy: Mapping[str, object]) -> None:
+        """Write the specs of both versions."""
         for version in (OLD, NEW):
             spec = self.sample.spec(version, replicas=replicas, release_strategy=dict(strategy))
             spec["release_processes"]["web"]["readiness"] |= {"interval": 1, "successes": 1}
             self.sample.write(self._spec(version).name, spec)
-            self.replace(version)
-            self._note_bodies(version, replicas)
 
     def replace(self, version: str) -> Measured:
         """Replace by a version with the collection."""
         spec = f"@{self._spec(version)}"
         return self._ansible(f"{COLLECTION}.replace", "-e", spec)
+
+    def switch(self, version: str) -> None:
+        """Switch to a version, and leave as soon as only what was replaced is left to be taken away later."""
+        command = (str(PLAYBOOK), "-i", str(INVENTORY), f"{COLLECTION}.replace")
+        with subprocess.Popen(
+            (*command, "-e", f"@{self._spec(version)}"),
+            cwd=ROOT,
+            env=environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            assert process.stdout is not None
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if "is kept for" in line:
+                    process.kill()
+                    return
+        raise CommandFailed("the switch did not come about:\n" + "".join(said))
+
+    def rollback(self, version: str) -> Measured:
+        """Go back from a version with the collection."""
+        return self._ansible(f"{COLLECTION}.rollback", "-e", f"@{self._spec(version)}")
 
     def bare(self) -> Measured:
         """Run the smallest playbook there is."""

@@ -342,3 +342,64 @@ def test_the_holder_names_job_and_user_where_awx_says_them() -> None:
     assert (awx["job"], awx["user"]) == ("12", "ann")
     assert (tower["job"], tower["user"]) == ("13", "tom")
     assert len({plain["run"], awx["run"], tower["run"]}) == 3
+
+
+def gate(status: str, kind: str, seconds: float = 0) -> Answer:
+    return answer(status, hold={"gate": kind, "kind": kind, "seconds": seconds})
+
+
+def test_held_ends_well_and_says_how_to_go_on(run: Run) -> None:
+    result, action = run(gate("held", "approval"))
+    assert (result["status"], result.get("failed")) == ("held", None)
+    assert action.said[-1] == (
+        "[h1] release 0123abcd is held at gate approval; run the playbook promote to go on, or abort to go back"
+    )
+
+
+def test_what_was_replaced_is_waited_for_without_the_lease_and_taken_away(run: Run) -> None:
+    result, action = run(gate("delayed", "delay", 20), answer(actions=["destroy a1"]))
+    assert (result["status"], result["changed"]) == ("done", True)
+    assert result["actions"] == ["act delayed", "destroy a1"]
+    assert result["journal"] == [{"step": "delayed"}, {"step": "done"}]
+    told = [line for line in action.said if "is kept for" in line]
+    assert len(told) == 3, "at least every 10 seconds"
+    assert action.clock.monotonic() >= 20
+    turns = [call["turn"] for call in action.calls]
+    assert [turn["retires"] for turn in turns] == ["", "0123abcd"]
+    assert turns[1]["epoch"] == 0, "the lease is taken anew"
+
+
+def test_another_run_that_has_the_lease_takes_away_what_was_replaced(run: Run) -> None:
+    result, action = run(gate("delayed", "delay", 1), waiting())
+    assert (result["status"], result.get("failed"), result["changed"]) == ("done", None, True)
+    assert action.said[-1] == (
+        "[h1] shop: lease held by bob; that run takes away what 0123abcd replaced"
+    )
+
+
+def test_a_failure_to_take_it_away_fails_and_is_not_undone(run: Run) -> None:
+    result, action = run(gate("delayed", "delay", 1), failed("destroy", worth_undoing=True))
+    assert (result["failed"], result["msg"]) == (True, "destroy failed: never ready")
+    assert len(action.calls) == 2
+
+
+def test_a_held_release_is_aborted_first(run: Run) -> None:
+    held = {
+        "changed": False,
+        "status": "abort_first",
+        "held": {"release": "a1", "held": "approval"},
+    }
+    result, action = run(held, answer(actions=["destroy a1"]), answer(actions=["start b1"]))
+    assert [call.get("to") for call in action.calls] == ["", "abort", ""]
+    assert result["actions"] == ["destroy a1", "start b1"]
+    assert "[h1] release a1 is held at gate approval: it is aborted first" in action.said
+
+
+def test_where_the_abort_fails_nothing_new_begins(run: Run) -> None:
+    held = {
+        "changed": False,
+        "status": "abort_first",
+        "held": {"release": "a1", "held": "approval"},
+    }
+    result, action = run(held, failed("await", worth_undoing=False))
+    assert (result["failed"], len(action.calls)) == (True, 2)
