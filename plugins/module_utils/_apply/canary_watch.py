@@ -24,7 +24,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates imp
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Traffic
 from ansible_collections.immutable.cutover.plugins.module_utils._probe.source import JsonSource
-from ansible_collections.immutable.cutover.plugins.module_utils._release import analysis, canary
+from ansible_collections.immutable.cutover.plugins.module_utils._release import (
+    analysis,
+    canary,
+    names,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.analysis import (
     Analysis,
     Figures,
@@ -33,10 +37,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.analysi
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold
-from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
-    Phase,
-    World,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World
 
 LOOK_EVERY = 1.0
 WINDOW = 30.0
@@ -84,14 +85,13 @@ class CanaryWatch:
     def look(self, goal: Goal, world: World) -> None:
         """Read the counters, and raise GateFailed as soon as the canary costs too many requests, or has ended."""
         self._goal = goal
-        now = self.site.clock.monotonic()
-        if now < self._next or goal.strategy != "canary" or goal.going_back:
-            return
-        self._next = now + LOOK_EVERY
-        if not canary.under_way(goal, world):
-            self._seen.clear()
+        if goal.strategy != "canary" or goal.going_back or canary.position(goal).hold is None:
             return
         self._refuse_ended(goal, world)
+        now = self.site.clock.monotonic()
+        if now < self._next:
+            return
+        self._next = now + LOOK_EVERY
         self._read(goal, world)
         asked = self.release.spec.strategy.analysis
         for process in self._seen:
@@ -108,11 +108,11 @@ class CanaryWatch:
 
     def _refuse_ended(self, goal: Goal, world: World) -> None:
         """A canary that served and does not run any more has failed, whatever its figures say."""
-        for name in world.settled:
+        for name in sorted(world.settled):
             replica = world.find(name)
-            mine = replica is not None and any(replica.release == w.release for w in goal.wants)
-            if mine and replica is not None and replica.phase is Phase.DEAD:
-                self._fail(Verdict(Outcome.FAIL, f"canary {name} has ended"), {})
+            ended = replica is None or not replica.running
+            if ended and names.release_of_name(name)[0] == goal.release:
+                self._fail(Verdict(Outcome.FAIL, f"{name} served and has ended"), {})
 
     def judge(self, hold: Hold) -> Answer:
         """Answer for an analysis."""
@@ -179,11 +179,11 @@ class CanaryWatch:
             stable, new = canary.sides(want, world)
             if not stable or not new:
                 continue
-            names = [replica.name for replica in (*stable, *new)]
+            wanted = [replica.name for replica in (*stable, *new)]
             counters = {
                 f"{number} {name}": traffic
                 for number, driver in enumerate(self.site.drivers(want.process))
-                for name, traffic in driver.traffic(names).items()
+                for name, traffic in driver.traffic(wanted).items()
             }
             canaries = frozenset(replica.name for replica in new)
             self._seen[want.process] = _Seen(counters, canaries)
