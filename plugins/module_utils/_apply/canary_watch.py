@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Watch a canary beside its stable set, and decide at its analyses; private, no stability promised.
 
-Figures are differences of the load balancers' own counters. Where counters went back (a balancer was restarted, somebody
+Figures are differences of the load balancers' own counters. Where counters went back (a restart, somebody who
 cleared them) the window begins anew: what is not known is never read as zero.
 """
 
@@ -202,7 +202,10 @@ class CanaryWatch:
             base = {}
         for name, now in counters.items():
             base.setdefault(name, (now.requests, now.errors))
-        self.state[key] = {"since": since, "base": {name: list(pair) for name, pair in base.items()}}
+        self.state[key] = {
+            "since": since,
+            "base": {name: list(pair) for name, pair in base.items()},
+        }
         return Window(since, base)
 
     def _figures(self, key: str, process: str) -> tuple[Figures, Figures]:

@@ -12,7 +12,11 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.canary_watch import (
+    CanaryWatch,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Release,
     Site,
@@ -71,6 +75,7 @@ _DOING = {
     Verb.REGISTER: "registering",
     Verb.CHECK: "waiting for the health check of",
     Verb.ACTIVATE: "waiting for the health check of",
+    Verb.WEIGH: "setting weights of",
     Verb.CONFIRM: "watching",
     Verb.DRAIN: "draining",
     Verb.AWAIT: "draining",
@@ -127,6 +132,8 @@ class Resume:
     checked: frozenset[str] = frozenset()
     pending: Mapping[str, float] = field(default_factory=dict)
     """Steps that have begun and not ended, with the wall time of their beginning: they are journalled once."""
+    windows: Mapping[str, Any] = field(default_factory=dict)
+    """The counters that a canary's figures are compared with."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +180,10 @@ class Executor:
         self._timers = Timers(clock, dict(resume.began))
         self._settled = set(resume.settled)
         self._checked = set(resume.checked)
-        self._gates = Gates(self._timers, self._note_passed)
+        self._watch = CanaryWatch(
+            release, site, self._timers, self._record_analysis, dict(resume.windows)
+        )
+        self._gates = Gates(self._timers, self._note_passed, {"analysis": self._watch.judge})
         self._hold: Hold | None = None
         self._answer = Answer.WAITING
         self._pending = dict(resume.pending)
@@ -214,6 +224,7 @@ class Executor:
                 frozenset(self._settled),
                 frozenset(self._checked),
                 dict(self._pending),
+                dict(self._watch.state),
             ),
             actions=tuple(self._actions),
             progress=self._progress(world),
@@ -246,6 +257,7 @@ class Executor:
             )
             decision = Decision(())
             if not self._clock.over.is_set():
+                self._watch.look(self._goal, world)
                 decision = decide(self._goal, world, frozenset(self._running))
                 for track in decision.tracks:
                     self._launch(pool, track)
@@ -278,6 +290,9 @@ class Executor:
         elif answer is not Answer.WAITING:
             self._record_gate(hold, answer.value)
         return answer in (Answer.PASSED, Answer.WAITING)
+
+    def _record_analysis(self, outcome: str, detail: Mapping[str, object]) -> None:
+        self._append("analysis", outcome, self._clock.now(), detail)
 
     def _note_passed(self, gate: str) -> None:
         with self._run.lease.guard(self._run.epoch):
@@ -391,6 +406,8 @@ class Executor:
             lines.append(f"{want.process} {done}/{want.replicas} replaced")
         if self._hold is not None and self._hold.kind == "pause":
             lines.append(f"gate {self._hold.gate}: {self._gates.left(self._hold):.0f} s left")
+        if self._hold is not None and self._hold.kind == "analysis":
+            lines.append(f"gate {self._hold.gate}: {self._watch.note}")
         for name, step in sorted(self._current.items()):
             began = self._pending.get(f"{step.verb.value}:{name}", self._clock.now())
             waited = f"{self._clock.now() - began:.0f} s"

@@ -168,6 +168,7 @@ def _turn(data: Mapping[str, Any]) -> Turn:
             settled=frozenset(resume.get("settled", [])),
             checked=frozenset(resume.get("checked", [])),
             pending=_numbers(resume.get("pending", {})),
+            windows=dict(resume.get("windows", {})),
         ),
         take_over=data["take_over"],
         epoch=data["epoch"],
@@ -186,6 +187,7 @@ def _resume_data(resume: Resume) -> dict[str, object]:
         "settled": sorted(resume.settled),
         "checked": sorted(resume.checked),
         "pending": dict(resume.pending),
+        "windows": dict(resume.windows),
     }
 
 

@@ -83,6 +83,8 @@ def sides(want: Want, world: World) -> tuple[list[Replica], list[Replica]]:
 
 def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
     """Return the tracks that may begin now, or the gate of the step that everything waits at."""
+    if goal.going_back:  # what is given up goes first, whatever its weight
+        return rolling.decide(goal, world, busy)
     here = position(goal)
     tracks: list[Track] = []
     beside = False
