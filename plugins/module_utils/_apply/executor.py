@@ -292,7 +292,8 @@ class Executor:
         return answer in (Answer.PASSED, Answer.WAITING)
 
     def _record_analysis(self, outcome: str, detail: Mapping[str, object]) -> None:
-        self._append("analysis", outcome, self._clock.now(), detail)
+        reason = self._scrubber.text(str(detail["reason"]))  # it may repeat what a source answered
+        self._append("analysis", outcome, self._clock.now(), {**detail, "reason": reason})
 
     def _note_passed(self, gate: str) -> None:
         with self._run.lease.guard(self._run.epoch):
@@ -326,6 +327,8 @@ class Executor:
 
     def _fail(self, error: CutoverError, step: Step | None) -> None:
         """End the call by its first failure; what fails after it is in the journal."""
+        if isinstance(error, GateFailed):
+            self._scrubber.error(error)
         if self._failure is None:
             self._failure = (error, step)
         self._clock.over.set()
