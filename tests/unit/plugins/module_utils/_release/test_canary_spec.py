@@ -126,7 +126,7 @@ def test_se_16_a_source_is_named_without_its_query(url: str, shown: str) -> None
         ("http://m_~x/", "host must be one"),
     ],
 )
-def test_se_16_what_is_not_asked(url: str, message: str) -> None:
+def test_se_16_b25_b26_what_is_not_asked(url: str, message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as refused:
         parse_source_url(url, "analysis.url")
     assert "pass@" not in refused.value.message
