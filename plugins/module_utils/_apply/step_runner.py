@@ -159,7 +159,8 @@ class StepRunner:
             left = self._timers.left(f"activate:{step.replica}", process.readiness.timeout)
             targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
             with self._lease.guard(self._epoch):
-                driver.set_weights(dict(step.weights))
+                if step.weights:
+                    driver.set_weights(dict(step.weights))
                 targets.activate(driver, step.replica)
         self._persist(step.process)
         return {}

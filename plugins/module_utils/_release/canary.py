@@ -89,7 +89,7 @@ def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
     tracks: list[Track] = []
     beside = False
     for want in goal.wants:
-        if here.hold is None or not sides(want, world)[0]:
+        if here.hold is None or not want.canary or not sides(want, world)[0]:
             tracks += _replace(goal, want, world, busy)
         else:
             beside = True
