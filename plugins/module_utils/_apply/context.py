@@ -27,6 +27,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
     ProcessSpec,
     release_id,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.strategy import (
+    canary_replicas,
+)
 
 
 class GroupCommit:
@@ -93,6 +96,7 @@ class Release:
             gates=self.spec.strategy.gates,
             delay=self.delay,
             took_over=self.took_over,
+            steps=self.spec.strategy.steps,
         )
 
     @property
@@ -119,6 +123,7 @@ class Release:
             load_balancers=sum(ref.process == process.name for ref in self.spec.load_balancers),
             warm_up=bool(process.warm_up.requests),
             version=self.spec.version,
+            canary=canary_replicas(self.spec.strategy, process.replicas),
         )
 
     def container(self, process: ProcessSpec, slot: int, state_dir: str) -> ContainerSpec:

@@ -10,6 +10,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.canary_site import (
+    check_canary,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Balancer,
@@ -99,9 +102,9 @@ class Deployment:
         # The drivers get the plain clock: a change they have begun is always finished and confirmed.
         self.site = Site(engine, connect_all(wanted, SystemClock()), state_dir, clock)
         engine.version()
-        for balancers in self.site.balancers.values():
-            for balancer in balancers:
-                balancer.driver.probe()
+        found = [(item.driver.where, item.driver.probe()) for item in self._balancers()]
+        if to in ("", PROMOTE):
+            check_canary(wanted.strategy, found)
         self.releases = Releases(state_dir, wanted.app)
         self.release = self._at_its_gates(self._choose(wanted, to, engine))
         self._check_host(engine)

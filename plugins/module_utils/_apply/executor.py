@@ -12,7 +12,11 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.canary_watch import (
+    CanaryWatch,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Release,
     Site,
@@ -71,6 +75,7 @@ _DOING = {
     Verb.REGISTER: "registering",
     Verb.CHECK: "waiting for the health check of",
     Verb.ACTIVATE: "waiting for the health check of",
+    Verb.WEIGH: "setting weights of",
     Verb.CONFIRM: "watching",
     Verb.DRAIN: "draining",
     Verb.AWAIT: "draining",
@@ -129,6 +134,8 @@ class Resume:
     """Steps that have begun and not ended, with the wall time of their beginning: they are journalled once."""
     counts: Mapping[str, float] = field(default_factory=dict)
     """What steps that have not ended have counted."""
+    windows: Mapping[str, Any] = field(default_factory=dict)
+    """The counters that a canary's figures are compared with."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +182,10 @@ class Executor:
         self._timers = Timers(clock, dict(resume.began), dict(resume.counts))
         self._settled = set(resume.settled)
         self._checked = set(resume.checked)
-        self._gates = Gates(self._timers, self._note_passed)
+        self._watch = CanaryWatch(
+            release, site, self._timers, self._record_analysis, dict(resume.windows)
+        )
+        self._gates = Gates(self._timers, self._note_passed, {"analysis": self._watch.judge})
         self._hold: Hold | None = None
         self._answer = Answer.WAITING
         self._pending = dict(resume.pending)
@@ -217,6 +227,7 @@ class Executor:
                 frozenset(self._checked),
                 dict(self._pending),
                 dict(self._timers.counts),
+                dict(self._watch.state),
             ),
             actions=tuple(self._actions),
             progress=self._progress(world),
@@ -249,6 +260,7 @@ class Executor:
             )
             decision = Decision(())
             if not self._clock.over.is_set():
+                self._watch.look(self._goal, world)
                 decision = decide(self._goal, world, frozenset(self._running))
                 for track in decision.tracks:
                     self._launch(pool, track)
@@ -282,6 +294,10 @@ class Executor:
             self._record_gate(hold, answer.value)
         return answer in (Answer.PASSED, Answer.WAITING)
 
+    def _record_analysis(self, outcome: str, detail: Mapping[str, object]) -> None:
+        reason = self._scrubber.text(str(detail["reason"]))  # it may repeat what a source answered
+        self._append("analysis", outcome, self._clock.now(), {**detail, "reason": reason})
+
     def _note_passed(self, gate: str) -> None:
         with self._run.lease.guard(self._run.epoch):
             self._run.passed(gate)
@@ -314,6 +330,8 @@ class Executor:
 
     def _fail(self, error: CutoverError, step: Step | None) -> None:
         """End the call by its first failure; what fails after it is in the journal."""
+        if isinstance(error, GateFailed):
+            self._scrubber.error(error)
         if self._failure is None:
             self._failure = (error, step)
         self._clock.over.set()
@@ -394,6 +412,8 @@ class Executor:
             lines.append(f"{want.process} {done}/{want.replicas} replaced")
         if self._hold is not None and self._hold.kind == "pause":
             lines.append(f"gate {self._hold.gate}: {self._gates.left(self._hold):.0f} s left")
+        if self._hold is not None and self._hold.kind == "analysis":
+            lines.append(f"gate {self._hold.gate}: {self._watch.note}")
         for name, step in sorted(self._current.items()):
             began = self._pending.get(f"{step.verb.value}:{name}", self._clock.now())
             waited = f"{self._clock.now() - began:.0f} s"

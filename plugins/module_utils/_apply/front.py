@@ -169,6 +169,7 @@ def _turn(data: Mapping[str, Any]) -> Turn:
             checked=frozenset(resume.get("checked", [])),
             pending=_numbers(resume.get("pending", {})),
             counts=_numbers(resume.get("counts", {})),
+            windows=dict(resume.get("windows", {})),
         ),
         take_over=data["take_over"],
         epoch=data["epoch"],
@@ -188,6 +189,7 @@ def _resume_data(resume: Resume) -> dict[str, object]:
         "checked": sorted(resume.checked),
         "pending": dict(resume.pending),
         "counts": dict(resume.counts),
+        "windows": dict(resume.windows),
     }
 
 

@@ -106,6 +106,7 @@ class StepRunner:
             Verb.REGISTER: self._register,
             Verb.CHECK: self._check,
             Verb.ACTIVATE: self._activate,
+            Verb.WEIGH: self._weigh,
             Verb.CONFIRM: self._confirm,
             Verb.DRAIN: self._drain,
             Verb.AWAIT: self._await,
@@ -191,9 +192,19 @@ class StepRunner:
             left = self._timers.left(f"activate:{step.replica}", process.readiness.timeout)
             targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
             with self._lease.guard(self._epoch):
+                if step.weights:
+                    driver.set_weights(dict(step.weights))
                 targets.activate(driver, step.replica)
         self._persist(step.process)
         return {}
+
+    def _weigh(self, step: Step) -> Detail:
+        """Give targets their weights; one that has gone since the plan was made needs none."""
+        for driver in self._site.drivers(step.process):
+            with self._lease.guard(self._epoch):
+                driver.set_weights(dict(step.weights))
+        self._persist(step.process)
+        return {"weights": dict(step.weights)}
 
     def _confirm(self, step: Step) -> Detail:
         """See it serve in every load balancer for min_ready_seconds."""

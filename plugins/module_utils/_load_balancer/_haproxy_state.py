@@ -13,6 +13,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Admin,
     Health,
     Target,
+    Traffic,
 )
 
 # Bits of srv_admin_state. 0x04 only says that the configuration has the word "disabled".
@@ -128,6 +129,17 @@ def servers_stat() -> str:
     return "show stat -1 4 -1"
 
 
+def backends_stat() -> str:
+    """Return the command for one row a backend, again of all proxies."""
+    return "show stat -1 2 -1"
+
+
+def parse_balance(answer: str, backend: str) -> str:
+    """Return the balance algorithm of a backend in what backends_stat() answers; empty if it is not told."""
+    rows = (row for row in _stat_rows(answer) if row["pxname"] == backend)
+    return next((row.get("algo") or "" for row in rows if row["svname"] == "BACKEND"), "")
+
+
 def parse_servers(answer: str, backend: str) -> tuple[Server, ...]:
     """Read C(show servers state B) and servers_stat(): the intent of one, the load of the other."""
     states, found, stat = answer.partition(_STAT_HEADER)
@@ -162,21 +174,47 @@ def _server(row: Mapping[str, str], load: Load) -> Server:
 
 def parse_load(answer: str, backend: str) -> dict[str, Load]:
     """Read the rows of a backend's servers in what servers_stat() answers."""
-    loads = {}
-    for row in _stat_rows(answer):
-        if (
-            row["pxname"] != backend
-            or row["svname"] in ("FRONTEND", "BACKEND")
-            or row.get("type") not in ("2", None)
-        ):
-            continue
-        loads[row["svname"]] = Load(
+    return {
+        row["svname"]: Load(
             current=int(row["scur"] or 0),
             queued=int(row["qcur"] or 0),
             ever_chosen=int(row.get("lbtot") or 0),
             check=_check_text(row),
         )
-    return loads
+        for row in _server_rows(answer, backend)
+    }
+
+
+def parse_traffic(answer: str, backend: str) -> dict[str, Traffic]:
+    """Read the counters of a backend's servers in what servers_stat() answers."""
+    return {row["svname"]: _traffic(row) for row in _server_rows(answer, backend)}
+
+
+def _traffic(row: Mapping[str, str]) -> Traffic:
+    """A broken answer counts in eresp, srv_abrt and its class; one that never came only in eresp, nor one of 5xx."""
+    refused, broken = _number(row, "econ"), _number(row, "eresp")
+    if row.get("mode") == "tcp":
+        return Traffic(_number(row, "stot"), refused + broken)
+    unanswered = max(0, broken - _number(row, "srv_abrt"))
+    return Traffic(
+        requests=_number(row, "req_tot") + refused + unanswered,
+        errors=_number(row, "hrsp_5xx") + refused + broken,
+        response_ms=float(_number(row, "rtime")),
+    )
+
+
+def _number(row: Mapping[str, str], column: str) -> int:
+    return int(row.get(column) or 0)
+
+
+def _server_rows(answer: str, backend: str) -> list[dict[str, str]]:
+    return [
+        row
+        for row in _stat_rows(answer)
+        if row["pxname"] == backend
+        and row["svname"] not in ("FRONTEND", "BACKEND")
+        and row.get("type") in ("2", None)
+    ]
 
 
 def _stat_rows(answer: str) -> list[dict[str, str]]:

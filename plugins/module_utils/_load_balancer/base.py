@@ -13,6 +13,11 @@ import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    LoadBalancerError,
+    LoadBalancerErrorKind,
+)
+
 
 class Admin(str, enum.Enum):
     """What was intended with a target. Not its health."""
@@ -89,6 +94,18 @@ class Session:
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What a target has had since the balancer began to count; only differences mean something."""
+
+    requests: int
+    """Requests that ended, well or not."""
+    errors: int
+    """Those of them that the target answered with 5xx, did not answer, broke off, or did not take."""
+    response_ms: float | None = None
+    """The balancer's own average of the response time of recent requests; none where it has no such figure."""
+
+
+@dataclass(frozen=True)
 class Change:
     """A target before and after an operation."""
 
@@ -124,6 +141,10 @@ class Capabilities:
     settle: float
     """Seconds between a confirmed drain and the first in-flight figure that counts."""
     max_slots: int | None = None
+    shares: bool = False
+    """Whether each target's share of new requests is in proportion to its weight, whatever its load."""
+    balance: str = ""
+    """How the backend spreads requests, in the balancer's own word."""
 
 
 class LoadBalancer(abc.ABC):
@@ -157,6 +178,24 @@ class LoadBalancer(abc.ABC):
     @abc.abstractmethod
     def set_weight(self, name: str, weight: int) -> Change:
         """Set the weight and confirm it."""
+
+    def set_weights(self, weights: Mapping[str, int]) -> Mapping[str, Change]:
+        """Set many weights as nearly at once as the balancer can; a target that is absent is left out.
+
+        One after the other would for a moment send nearly everything to one target whenever the scale changes.
+        """
+        known = {target.name for target in self.targets()}
+        return {
+            name: self.set_weight(name, weight) for name, weight in weights.items() if name in known
+        }
+
+    def traffic(self, names: Sequence[str]) -> Mapping[str, Traffic]:
+        """Return the counters of each named target that exists; they start anew with the balancer."""
+        raise LoadBalancerError(
+            LoadBalancerErrorKind.UNSUPPORTED,
+            f"{self.where}: counts no requests and errors for each target",
+            where=self.where,
+        )
 
     @abc.abstractmethod
     def deregister(self, name: str) -> Change:

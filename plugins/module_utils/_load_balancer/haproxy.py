@@ -52,6 +52,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Quality,
     Session,
     Target,
+    Traffic,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._shared_read import SharedRead
 
@@ -62,6 +63,10 @@ CONFIRM = 15.0
 """Seconds until a change must show in HAProxy's own view; it does at once, but not behind a proxy of its socket."""
 _WORDS = {Admin.ACTIVE: "ready", Admin.MAINTENANCE: "maint"}
 _IDLE = frozenset({Admin.STANDBY, Admin.DRAINING})
+# Others look at load or at the request first: leastconn spreads idle servers evenly, whatever their weights.
+_BY_WEIGHT = frozenset({"roundrobin", "static-rr"})
+_AT_ONCE = 64
+"""Weights in one line: the longest names then fill half of the 16 KB that HAProxy reads at a time."""
 
 
 class HaproxyLoadBalancer(LoadBalancer):
@@ -107,6 +112,7 @@ class HaproxyLoadBalancer(LoadBalancer):
         self._probe_backend()
         if self._config is not None:
             self._in_step(self._config.read())
+        balance = self._balance()
         return Capabilities(
             name="haproxy",
             version=version,
@@ -118,7 +124,16 @@ class HaproxyLoadBalancer(LoadBalancer):
             change_drops_keepalive=False,
             persistence=self._config is not None,
             settle=0.05,
+            shares=balance in _BY_WEIGHT,
+            balance=balance,
         )
+
+    def _balance(self) -> str:
+        """Return the balance algorithm, or nothing where HAProxy does not tell: then no share can be relied on."""
+        try:
+            return state.parse_balance(self._socket.ask(state.backends_stat()), self._backend)
+        except (ValueError, KeyError):
+            return ""
 
     def _probe_level(self) -> None:
         level = self._socket.ask("show cli level").strip()
@@ -204,6 +219,40 @@ class HaproxyLoadBalancer(LoadBalancer):
         self._change(f"set server {self._path(name)} weight {weight}", name)
         after = self._confirmed(name, lambda s: s.weight == weight, f"weight {weight}")
         return Change(name, before.target(), after.target())
+
+    def set_weights(self, weights: Mapping[str, int]) -> Mapping[str, Change]:
+        """Set them in one line, which HAProxy carries out before it routes many requests, and read them back."""
+        before = {server.name: server for server in self._servers()}
+        wanted = {
+            checked_name("name", name): checked_number("weight", weight, 1, 256)
+            for name, weight in weights.items()
+            if name in before and before[name].weight != weight
+        }
+        names = list(wanted)
+        for first in range(0, len(names), _AT_ONCE):
+            part = names[first : first + _AT_ONCE]
+            commands = [f"set server {self._path(name)} weight {wanted[name]}" for name in part]
+            answer = self._socket.ask(";".join(commands)).strip()
+            if answer and "No such server" not in answer:  # one may have gone since it was read
+                self._fail(Kind.UNSUPPORTED, "refused to set weights", answer)
+        return {name: self._weighed(before[name], weight) for name, weight in wanted.items()}
+
+    def _weighed(self, before: state.Server, weight: int) -> Change:
+        if self._find(before.name) is None:
+            return Change(before.name, before.target(), None)
+        after = self._confirmed(before.name, lambda s: s.weight == weight, f"weight {weight}")
+        return Change(before.name, before.target(), after.target())
+
+    def traffic(self, names: Sequence[str]) -> Mapping[str, Traffic]:
+        """Return the counters of the current worker."""
+        answer = self._socket.ask(state.servers_stat())
+        try:
+            found = state.parse_traffic(answer, self._backend)
+        except (ValueError, KeyError) as unreadable:
+            self._fail(
+                Kind.UNREACHABLE, f"cannot understand the answer ({unreadable})", answer[:200]
+            )
+        return {name: found[name] for name in names if name in found}
 
     def deregister(self, name: str) -> Change:
         """Drain, make sure that it is idle, put it into maintenance, delete it, and see it gone."""

@@ -38,6 +38,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Quality,
     Session,
     Target,
+    Traffic,
 )
 
 
@@ -48,6 +49,7 @@ class _Entry:
     count: int = 0
     queued: int = 0
     sessions: tuple[Session, ...] = ()
+    traffic: Traffic = Traffic(0, 0, 0.0)
 
 
 class MemoryLoadBalancer(LoadBalancer):
@@ -76,6 +78,16 @@ class MemoryLoadBalancer(LoadBalancer):
         """Make a target work on these sessions, besides what work() said."""
         with self._guard:
             self._entries[name].sessions = sessions
+
+    def count_traffic(
+        self, name: str, requests: int, errors: int = 0, response_ms: float | None = 1.0
+    ) -> None:
+        """Let a target have had so many more requests and errors."""
+        with self._guard:
+            entry = self._entries[name]
+            entry.traffic = Traffic(
+                entry.traffic.requests + requests, entry.traffic.errors + errors, response_ms
+            )
 
     def health(self, name: str, health: Health) -> None:
         """Make the health check say this from now on."""
@@ -115,6 +127,8 @@ class MemoryLoadBalancer(LoadBalancer):
                 change_drops_keepalive=False,
                 persistence=True,
                 settle=0.0,
+                shares=True,
+                balance="by weight",
             )
 
     def targets(self) -> tuple[Target, ...]:
@@ -164,6 +178,20 @@ class MemoryLoadBalancer(LoadBalancer):
             before = entry.target
             entry.target = replace(before, weight=weight)
             return Change(name, before, entry.target)
+
+    def set_weights(self, weights: Mapping[str, int]) -> Mapping[str, Change]:
+        """Set them all at one moment."""
+        with self._called("set_weights", ",".join(weights)):
+            return {
+                name: self.set_weight(name, weight)
+                for name, weight in weights.items()
+                if name in self._entries
+            }
+
+    def traffic(self, names: Sequence[str]) -> Mapping[str, Traffic]:
+        """Return what the test decided."""
+        with self._called("traffic", ",".join(checked_name("name", name) for name in names)):
+            return {name: self._entries[name].traffic for name in names if name in self._entries}
 
     def deregister(self, name: str) -> Change:
         """Remove an idle target."""

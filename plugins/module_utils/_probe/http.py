@@ -16,6 +16,7 @@ import ipaddress
 import json
 import re
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -74,7 +75,9 @@ class HttpProbe:
         if not _is_integer(self.port) or not 1 <= self.port <= 65535:
             raise InvalidInput("port", self.port, "port must be an integer 1-65535")
         if self.expect:
-            object.__setattr__(self, "_passes", _compile(self.expect, f"{self.option}.expect"))
+            object.__setattr__(
+                self, "_passes", compile_expression(self.expect, f"{self.option}.expect")
+            )
 
     def url(self, address: str) -> str:
         """Name what is asked."""
@@ -87,7 +90,7 @@ class HttpProbe:
         """Look once; never raises for what the target does."""
         _check_address(address, self.url(address))
         seconds = self.timeout if timeout is None else min(timeout, self.timeout)
-        wire = _Wire(clock or SystemClock(), max(0.001, seconds))
+        wire = Wire(clock or SystemClock(), max(0.001, seconds))
         try:
             status, body = wire.get(address, self.port, self.path)
         except TimeoutError:
@@ -101,7 +104,7 @@ class HttpProbe:
 
     def _judge(self, status: int, body: bytes) -> ProbeResult:
         if status not in self.status:
-            return ProbeResult(False, status, f"status {status}: {_shown(body)}")
+            return ProbeResult(False, status, f"status {status}: {shown_body(body)}")
         if len(body) > MAXIMUM_BODY:
             return ProbeResult(
                 False, status, f"status {status}, but the answer is larger than 64 KB"
@@ -112,16 +115,16 @@ class HttpProbe:
             found = self._passes(json.loads(body))
         except (ValueError, RecursionError):
             return ProbeResult(
-                False, status, f"status {status}, but the body is not JSON: {_shown(body)}"
+                False, status, f"status {status}, but the body is not JSON: {shown_body(body)}"
             )
         if found is True:
             return ProbeResult(True, status, f"status {status}, {self.expect}")
         return ProbeResult(
-            False, status, f"status {status}, but {self.expect} is not true: {_shown(body)}"
+            False, status, f"status {status}, but {self.expect} is not true: {shown_body(body)}"
         )
 
 
-class _Wire(io.RawIOBase):
+class Wire(io.RawIOBase):
     """A connection whose every read shares one deadline and one byte budget."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -131,12 +134,27 @@ class _Wire(io.RawIOBase):
         self._budget = _MAXIMUM_BYTES
         self._socket = socket.socket()
 
-    def get(self, address: str, port: int, path: str) -> tuple[int, bytes]:
-        """Send one GET; return the status and at most one byte more than the largest body."""
+    def get(
+        self,
+        address: str,
+        port: int,
+        path: str,
+        *,
+        name: str = "",
+        tls: ssl.SSLContext | None = None,
+    ) -> tuple[int, bytes]:
+        """Send one GET; return the status and at most one byte more than the largest body.
+
+        The host is called by C(name), if it has one; with C(tls) its certificate must be for that name.
+        """
         self._socket.close()
         self._socket = socket.create_connection((address, port), self._left())
+        called = name or address
+        if tls is not None:
+            self._socket.settimeout(self._left())
+            self._socket = tls.wrap_socket(self._socket, server_hostname=called)
         with self._socket:
-            host = f"[{address}]" if ":" in address else address
+            host = f"[{called}]" if ":" in called else called
             self._socket.sendall(
                 f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n"
                 "Accept: */*\r\nUser-Agent: immutable-cutover-probe\r\n\r\n".encode("ascii")
@@ -198,7 +216,7 @@ def _check_address(address: str, url: str) -> None:
         raise ProbeError(f"{url}: the probe asks only the target's own address")
 
 
-def _shown(body: bytes) -> str:
+def shown_body(body: bytes) -> str:
     """Show the beginning of a body in one line, with nothing a terminal would act on."""
     text = " ".join(body[:400].decode(errors="replace").split())
     printable = "".join(letter if letter.isprintable() else "?" for letter in text)
@@ -207,7 +225,7 @@ def _shown(body: bytes) -> str:
     return repr(printable) if len(printable) <= 100 else f"{printable[:97]!r}..."
 
 
-def _compile(expression: str, option: str) -> Callable[[Any], object]:
+def compile_expression(expression: str, option: str) -> Callable[[Any], object]:
     """Return the expression as a function; what fails while it runs is 'not true'."""
     try:
         import jmespath
@@ -234,7 +252,7 @@ def _compile(expression: str, option: str) -> Callable[[Any], object]:
     def passes(document: Any) -> object:
         try:
             return compiled.search(document)
-        except jmespath.exceptions.JMESPathError:
+        except (jmespath.exceptions.JMESPathError, TypeError):  # it compares text with a number
             return False
 
     return passes

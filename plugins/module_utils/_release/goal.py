@@ -6,6 +6,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ansible_collections.immutable.cutover.plugins.module_utils._release.canary_spec import (
+    CanaryStep,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold
 
 
@@ -22,6 +25,8 @@ class Want:
     load_balancers: int = 1
     warm_up: bool = False
     version: str = ""
+    canary: int = 0
+    """How many new replicas a canary has beside the stable set."""
 
     @property
     def floor(self) -> int:
@@ -39,6 +44,8 @@ class Goal:
     strategy: str = "rolling"
     passed: frozenset[str] = frozenset()
     """The gates that somebody or something has let this release through."""
+    steps: tuple[CanaryStep, ...] = ()
+    """The steps of a canary."""
     going_back: bool = False
     """It goes back to a release that ran before: nobody is asked, and what it replaces is not kept."""
     gates: tuple[Hold, ...] = ()

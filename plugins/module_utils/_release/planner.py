@@ -15,8 +15,10 @@ from dataclasses import replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._release import (
     blue_green,
+    canary,
     recreate,
     rolling,
+    weights,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal
 from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
@@ -37,13 +39,18 @@ STRATEGIES: Mapping[str, Strategy] = {
     "rolling": rolling.decide,
     "blue_green": blue_green.decide,
     "recreate": recreate.decide,
+    "canary": canary.decide,
 }
 _TAKES_AWAY = frozenset({Verb.DRAIN, Verb.AWAIT, Verb.DEREGISTER, Verb.DESTROY})
 
 
 def decide(goal: Goal, world: World, busy: frozenset[str] = frozenset()) -> Decision:
     """Return what may begin now. C(busy) names replicas something is under way for."""
-    return STRATEGIES[goal.strategy](goal, world, busy)
+    decision = STRATEGIES[goal.strategy](goal, world, busy)
+    if goal.strategy == "canary" and not goal.going_back:
+        return decision
+    equal = [weights.equalise(want, world, busy) for want in goal.wants]
+    return replace(decision, tracks=(*decision.tracks, *(track for track in equal if track)))
 
 
 def plan(goal: Goal, observed: World, limit: int = 2000) -> Plan:

@@ -26,7 +26,16 @@ def simulate(goal: Goal, world: World, step: Step) -> World:
     """Return the world after a step that went well."""
     want = next(want for want in goal.wants if want.process == step.process)
     replica = world.find(step.replica) or new_replica(want, step.replica, step.slot)
-    return _EFFECTS[step.verb](want, world, replica)
+    return _weighed(_EFFECTS[step.verb](want, world, replica), step)
+
+
+def _weighed(world: World, step: Step) -> World:
+    for name, weight in step.weights:
+        replica = world.find(name)
+        if replica is not None:
+            targets = tuple(target and replace(target, weight=weight) for target in replica.targets)
+            world = world.put(replace(replica, targets=targets))
+    return world
 
 
 def _started(want: Want, world: World, replica: Replica) -> World:
@@ -103,6 +112,7 @@ _EFFECTS: dict[Verb, Callable[[Want, World, Replica], World]] = {
     Verb.REGISTER: _registered,
     Verb.CHECK: _checked,
     Verb.ACTIVATE: _activated,
+    Verb.WEIGH: _unchanged,
     Verb.CONFIRM: _confirmed,
     Verb.DRAIN: _draining,
     Verb.AWAIT: _unchanged,

@@ -29,6 +29,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.strateg
     Strategy,
     bounds,
     parse_strategy,
+    strategy_mapping,
 )
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGWINCH")
@@ -223,7 +224,7 @@ def to_mapping(spec: AppSpec) -> dict[str, object]:
         "load_balancers": [
             {"process": ref.process, **dict(ref.options)} for ref in spec.load_balancers
         ],
-        "strategy": asdict(spec.strategy),
+        "strategy": strategy_mapping(spec.strategy),
         "network": spec.network,
         "retain": spec.retain,
         "verify": spec.verify,

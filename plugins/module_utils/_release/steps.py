@@ -17,6 +17,8 @@ class Verb(str, enum.Enum):
     REGISTER = "register"
     CHECK = "check"
     ACTIVATE = "activate"
+    WEIGH = "weigh"
+    """Set the weights of a process's targets; its C(replica) is the process."""
     CONFIRM = "confirm"
     DRAIN = "drain"
     AWAIT = "await"
@@ -37,6 +39,7 @@ _WHERE = {
     Verb.REGISTER: Executor.LOAD_BALANCER,
     Verb.CHECK: Executor.LOAD_BALANCER,
     Verb.ACTIVATE: Executor.LOAD_BALANCER,
+    Verb.WEIGH: Executor.LOAD_BALANCER,
     Verb.CONFIRM: Executor.LOAD_BALANCER,
     Verb.DRAIN: Executor.LOAD_BALANCER,
     Verb.AWAIT: Executor.LOAD_BALANCER,
@@ -53,6 +56,8 @@ class Step:
     replica: str
     release: str
     slot: int
+    weights: tuple[tuple[str, int], ...] = ()
+    """The weight that each target gets with it, in this order."""
 
     @property
     def executor(self) -> Executor:

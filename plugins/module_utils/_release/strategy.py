@@ -7,15 +7,22 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._release.analysis import Analysis
+from ansible_collections.immutable.cutover.plugins.module_utils._release.canary_spec import (
+    CanaryStep,
+    parse_analysis,
+    parse_steps,
+    steps_mapping,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold
 
 MAX_REPLICAS = 100
-ROLLING, BLUE_GREEN, RECREATE = "rolling", "blue_green", "recreate"
-TYPES = (ROLLING, BLUE_GREEN, RECREATE)
+ROLLING, BLUE_GREEN, RECREATE, CANARY = "rolling", "blue_green", "recreate", "canary"
+TYPES = (ROLLING, BLUE_GREEN, RECREATE, CANARY)
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,12 @@ class Strategy:
     """blue_green: seconds between the preparation and the switch."""
     scale_down_delay: int = 0
     """blue_green: seconds for which what was replaced stays, drained, so that going back starts nothing."""
+    replicas: int | str = 1
+    """canary: new replicas beside the stable set, or a percentage of the wanted ones rounded up."""
+    steps: tuple[CanaryStep, ...] = ()
+    """canary: weights, pauses and analyses, in order."""
+    analysis: Analysis = Analysis()
+    """canary: what is watched all the time, and what is not said in an analysis of the steps."""
 
     @property
     def gates(self) -> tuple[Hold, ...]:
@@ -47,11 +60,14 @@ class Strategy:
 
 
 _ONLY: dict[str, tuple[str, ...]] = {
-    "max_surge": (ROLLING,),
-    "max_unavailable": (ROLLING,),
+    "max_surge": (ROLLING, CANARY),
+    "max_unavailable": (ROLLING, CANARY),
     "approval": (BLUE_GREEN,),
     "pause": (BLUE_GREEN,),
     "scale_down_delay": (BLUE_GREEN,),
+    "replicas": (CANARY,),
+    "steps": (CANARY,),
+    "analysis": (CANARY,),
 }
 """Options that have a meaning with some types only."""
 
@@ -59,6 +75,8 @@ _ONLY: dict[str, tuple[str, ...]] = {
 def parse_strategy(fields: Fields) -> Strategy:
     """Read and check a strategy."""
     kind = fields.choice("type", TYPES, ROLLING)
+    analysis = parse_analysis(fields.fields("analysis"), Analysis())
+    given = fields.items("steps")
     strategy = Strategy(
         type=kind,
         max_surge=_share(fields, "max_surge", 1),
@@ -69,6 +87,9 @@ def parse_strategy(fields: Fields) -> Strategy:
         approval=fields.boolean("approval", False),
         pause=fields.seconds("pause", 0, 0),
         scale_down_delay=fields.seconds("scale_down_delay", 30 if kind == BLUE_GREEN else 0, 0),
+        replicas=_share(fields, "replicas", 1, lowest=1),
+        steps=parse_steps(fields, analysis) if given or kind == CANARY else (),
+        analysis=analysis,
     )
     fields.finish()
     for key, kinds in _ONLY.items():
@@ -98,15 +119,27 @@ def bounds(fields: Fields, replicas: int) -> tuple[int, int]:
     return surge, unavailable
 
 
-def _share(fields: Fields, key: str, default: int) -> int | str:
+def canary_replicas(strategy: Strategy, replicas: int) -> int:
+    """Return how many replicas of a process with so many are the canary; none with other types."""
+    if strategy.type != CANARY:
+        return 0
+    return min(replicas, max(1, _resolve(strategy.replicas, replicas, math.ceil)))
+
+
+def strategy_mapping(strategy: Strategy) -> dict[str, object]:
+    """Return a strategy as C(parse_strategy) reads it back."""
+    return {**asdict(strategy), "steps": steps_mapping(strategy.steps)}
+
+
+def _share(fields: Fields, key: str, default: int, lowest: int = 0) -> int | str:
     value = fields.raw(key, default)
     if isinstance(value, str) and re.fullmatch("([0-9]{1,2}|100)%", value):
         return value
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_REPLICAS:
+    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= MAX_REPLICAS:
         raise InvalidInput(
             fields.path(key),
             value,
-            f"must be an integer 0-{MAX_REPLICAS} or a percentage such as 25%",
+            f"must be an integer {lowest}-{MAX_REPLICAS} or a percentage such as 25%",
         )
     return value
 

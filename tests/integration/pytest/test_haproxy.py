@@ -37,7 +37,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.haproxy import (
     HaproxyLoadBalancer,
 )
-from tests.integration.pytest.haproxy_rig import Bench, eventually, refusal
+from tests.integration.pytest.haproxy_rig import App, Bench, Haproxy, eventually, refusal
 from tools.loadgen import Load
 
 CLOCK = SystemClock()

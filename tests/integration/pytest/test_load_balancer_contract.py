@@ -60,6 +60,7 @@ class MemoryBench:
     @contextlib.contextmanager
     def busy(self, name: str) -> Iterator[None]:
         self.memory.work(name, 1)
+        self.memory.count_traffic(name, 1)
         timer = threading.Timer(0.8, self.memory.work, (name, 0))
         timer.start()
         yield
@@ -169,6 +170,29 @@ def test_weight_is_set_and_bounded(bench: Bench) -> None:
     for refused in (-1, 257):
         with pytest.raises(InvalidInput, match="from 0 to 256"):
             bench.lb.set_weight("one", refused)
+
+
+def test_ro_13_weights_are_set_together_and_what_is_absent_is_left_out(bench: Bench) -> None:
+    up(bench, "one")
+    up(bench, "two")
+    changes = bench.lb.set_weights({"one": 9, "two": 2, "nobody": 7})
+    assert {name: change.changed for name, change in changes.items()} == {"one": True, "two": True}
+    assert {target.name: target.weight for target in bench.lb.targets()} == {"one": 9, "two": 2}
+    assert not any(change.changed for change in bench.lb.set_weights({"one": 9}).values())
+    bench.lb.persist()
+    bench.restart()
+    assert {target.name: target.weight for target in bench.lb.targets()} == {"one": 9, "two": 2}
+
+
+def test_ro_14_traffic_is_counted_for_each_target(bench: Bench) -> None:
+    up(bench, "one")
+    before = bench.lb.traffic(["one", "nobody"])
+    assert set(before) == {"one"}
+    with bench.busy("one"):
+        pass
+    after = bench.lb.traffic(["one"])["one"]
+    assert after.requests - before["one"].requests == 1
+    assert after.errors == before["one"].errors and after.response_ms is not None
 
 
 def test_absent_targets(bench: Bench) -> None:

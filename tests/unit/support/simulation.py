@@ -128,6 +128,12 @@ class WatchedBalancer(MemoryLoadBalancer):
         self._simulation.acted()
         return change
 
+    def set_weights(self, weights: Mapping[str, int]) -> Mapping[str, Change]:
+        self._simulation.acting()
+        changes = super().set_weights(weights)
+        self._simulation.acted()
+        return changes
+
     def set_state(self, name: str, admin: Admin) -> Change:
         self._simulation.acting()
         if self.lagging and admin is not Admin.ACTIVE:

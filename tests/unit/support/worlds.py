@@ -12,9 +12,19 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Health,
     Target,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.analysis import Analysis
+from ansible_collections.immutable.cutover.plugins.module_utils._release.canary import position
+from ansible_collections.immutable.cutover.plugins.module_utils._release.canary_spec import (
+    CanaryStep,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
-from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Plan, Track
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
+    Plan,
+    Step,
+    Track,
+    Verb,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
     Replica,
     World,
@@ -30,7 +40,7 @@ def world(text: str, *, settled: bool = False) -> World:
 
     Containers: serving (short for running,active), draining, standby, sick, started, running, dead, missing.
     Targets: active, sick (active and not up), elsewhere (active, another address), standby, draining, maintenance,
-    none.
+    none. C(*9) behind it: all of its targets have weight 9.
     """
     replicas = tuple(_replica(*word.split(":")) for word in text.split())
     names = frozenset(replica.name for replica in replicas)
@@ -38,13 +48,17 @@ def world(text: str, *, settled: bool = False) -> World:
 
 
 def _replica(name: str, text: str) -> Replica:
+    text, _star, weight = text.partition("*")
     short = {"started": "running,none", "serving": "running,active"}
     short |= {word: f"running,{word}" for word in ("draining", "standby", "sick", "elsewhere")}
     container, *words = short.get(text, text).split(",")
     release, slot = name[0] * 8, int(name[1:])
     full = replica_name(APP, PROCESS, release, slot)
     address = f"10.0.{ord(name[0])}.{slot}"
-    targets = tuple(_target(full, address, word) for word in words or ["none"])
+    targets = tuple(
+        found and replace(found, weight=int(weight or 1))
+        for found in (_target(full, address, word) for word in words or ["none"])
+    )
     return Replica(
         name=full,
         process=PROCESS,
@@ -64,6 +78,29 @@ def _target(name: str, address: str, word: str) -> Target | None:
     admin = _ADMIN.get(word) or Admin(word)
     shown = "192.0.2.9" if word == "elsewhere" else address
     return Target(name, shown, PORT, admin, _HEALTH.get(word, Health.UP))
+
+
+def canary_goal(
+    release: str, replicas: int, steps: str, passed: str = "", canary: int = 1, **options: Any
+) -> Goal:
+    """Return the goal of a canary; steps such as C("10 pause 50 hold analysis"), gates by their numbers."""
+    made = tuple(_step(word) for word in steps.split())
+    plain = goal(release, replicas, canary=canary, **options)
+    whole = replace(plain, strategy="canary", steps=made)
+    gates = frozenset[str]()
+    while (hold := position(replace(whole, passed=gates)).hold) is not None:
+        if hold.gate.partition("-")[0] not in passed.split():
+            break
+        gates |= {hold.gate}
+    return replace(whole, passed=gates)
+
+
+def _step(word: str) -> CanaryStep:
+    if word.isdigit():
+        return CanaryStep("weight", weight=int(word))
+    if word == "analysis":
+        return CanaryStep("analysis", seconds=60, analysis=Analysis())
+    return CanaryStep("pause", seconds=60 if word == "pause" else 0)
 
 
 def goal(release: str, replicas: int, surge: int = 1, unavailable: int = 0, **options: Any) -> Goal:
@@ -90,7 +127,13 @@ def short(name: str) -> str:
 
 def track(item: Track) -> str:
     """Return C("b1 start ready") for a track."""
-    return " ".join([short(item.replica), *(step.verb.value for step in item.steps)])
+    if item.steps[0].verb is Verb.WEIGH:
+        return "weigh " + " ".join(f"{short(name)}*{w}" for name, w in item.steps[0].weights)
+    return " ".join([short(item.replica), *(_verb(step) for step in item.steps)])
+
+
+def _verb(step: Step) -> str:
+    return step.verb.value + "".join(f"*{weight}" for _name, weight in step.weights)
 
 
 def batches(plan: Plan) -> list[str]:

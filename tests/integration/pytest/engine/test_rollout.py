@@ -203,8 +203,10 @@ def test_cr_06_many_at_once_end_with_one_release(app: Rollouts) -> None:
         answer = app.call(app.spec(mark), holder=holder)
         while answer["status"] in ("waiting", "more") and time.monotonic() < deadline:
             time.sleep(0.05)
-            resumed = answer if answer["status"] == "more" else {"epoch": 0, "resume": {}}
-            turn = {"epoch": resumed["epoch"], "resume": resumed["resume"]}
+            resumed: dict[str, Any] = (
+                answer if answer["status"] == "more" else {"epoch": 0, "resume": {}}
+            )
+            turn: dict[str, Any] = {"epoch": resumed["epoch"], "resume": resumed["resume"]}
             answer = app.call(app.spec(mark), holder=holder, **turn)
         return answer
 

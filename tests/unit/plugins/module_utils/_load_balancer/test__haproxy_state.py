@@ -113,3 +113,39 @@ def test_processes() -> None:
 )
 def test_versions(text: str, expected: tuple[int, int]) -> None:
     assert state.version_tuple(text) == expected
+
+
+TRAFFIC = (
+    "# pxname,svname,type,mode,stot,req_tot,hrsp_5xx,econ,eresp,srv_abrt,rtime,algo,\n"
+    "shop,good,2,http,9,9,0,0,0,0,12,,\n"
+    "shop,five,2,http,9,9,3,0,0,0,12,,\n"
+    "shop,refused,2,http,4,0,0,4,0,0,0,,\n"
+    "shop,silent,2,http,4,1,0,0,3,0,0,,\n"
+    "shop,broken,2,http,4,4,1,0,2,2,7,,\n"
+    "shop,plain,2,tcp,8,,,1,1,0,,,\n"
+    "other,good,2,http,5,5,5,0,0,0,1,,\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "figures"),
+    [
+        ("good", (9, 0, 12.0)),
+        ("five", (9, 3, 12.0)),
+        ("refused", (4, 4, 0.0)),
+        ("silent", (4, 3, 0.0)),
+        ("broken", (4, 3, 7.0)),
+        ("plain", (8, 2, None)),
+    ],
+)
+def test_ro_14_no_request_counts_twice_and_no_failure_is_missed(
+    name: str, figures: tuple[int, int, float | None]
+) -> None:
+    found = state.parse_traffic(TRAFFIC, "shop")[name]
+    assert (found.requests, found.errors, found.response_ms) == figures
+
+
+def test_the_balance_algorithm_is_that_of_the_backend() -> None:
+    rows = "# pxname,svname,type,algo,\nshop,FRONTEND,0,,\nother,BACKEND,1,leastconn,\nshop,BACKEND,1,roundrobin,\n"
+    assert state.parse_balance(rows, "shop") == "roundrobin"
+    assert state.parse_balance(rows, "nobody") == ""

@@ -35,7 +35,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runn
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Health
-from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Want
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide, plan
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
@@ -57,11 +57,22 @@ PICK = st.integers(0, 50)
 Chosen = dict[str, object]
 BLUE_GREEN: Chosen = {"type": "blue_green"}
 RECREATE: Chosen = {"type": "recreate"}
+CANARY: Chosen = {
+    "type": "canary",
+    "steps": [{"weight": 10}, {"pause": {}}, {"weight": 60}, {"pause": 9}],
+}
 ROLLING: list[Chosen] = [
     {"max_surge": surge, "max_unavailable": unavailable}
     for surge, unavailable in ((1, 0), (2, 0), (0, 1), (1, 1), (3, 0))
 ]
-STRATEGIES = [*ROLLING, BLUE_GREEN, {**BLUE_GREEN, "scale_down_delay": 0}, RECREATE]
+STRATEGIES = [
+    *ROLLING,
+    BLUE_GREEN,
+    {**BLUE_GREEN, "scale_down_delay": 0},
+    RECREATE,
+    CANARY,
+    {**CANARY, "replicas": 2, "max_surge": 2},
+]
 ROUNDS = 80
 
 
@@ -91,6 +102,12 @@ class Flow:
     tracks: dict[str, list[Step]] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)
     checked: set[str] = field(default_factory=set)
+    passed: set[str] = field(default_factory=set)
+
+    @property
+    def goal(self) -> Goal:
+        """What it works towards, behind the gates it has passed."""
+        return replace(self.release.goal(), passed=frozenset(self.passed))
 
 
 class CutoverMachine(RuleBasedStateMachine):
@@ -171,6 +188,16 @@ class CutoverMachine(RuleBasedStateMachine):
             if self.flow is not None:
                 self.look(self.flow)
 
+    @precondition(lambda self: self.flow)
+    @rule()
+    def pass_a_gate(self) -> None:
+        """Somebody or something lets it through where it waits."""
+        assert self.flow is not None
+        busy = frozenset(self.flow.tracks)
+        decision = decide(self.flow.goal, self.seen(self.flow), busy)
+        if decision.hold is not None and not decision.tracks and not busy:
+            self.flow.passed.add(decision.hold.gate)
+
     @precondition(lambda self: self.drains())
     @rule(pick=PICK, kind=st.integers(0, 2))
     def fault_before_a_drain(self, pick: int, kind: int) -> None:
@@ -229,7 +256,7 @@ class CutoverMachine(RuleBasedStateMachine):
 
     def look(self, flow: Flow) -> None:
         world = self.seen(flow)
-        for track in decide(flow.release.goal(), world, frozenset(flow.tracks)).tracks:
+        for track in decide(flow.goal, world, frozenset(flow.tracks)).tracks:
             assert track.replica not in flow.tracks
             flow.tracks[track.replica] = list(track.steps)
 
@@ -356,8 +383,10 @@ class CutoverMachine(RuleBasedStateMachine):
         for _round in range(ROUNDS):
             self.simulation.heal()
             self.look(flow)
-            if not flow.tracks:
+            waiting = decide(flow.goal, self.seen(flow), frozenset(flow.tracks)).hold
+            if not flow.tracks and waiting is None:
                 break
+            flow.passed |= {waiting.gate} if waiting and not flow.tracks else set()
             for name in list(flow.tracks):
                 self.advance_track(flow, name)
         else:
@@ -366,6 +395,8 @@ class CutoverMachine(RuleBasedStateMachine):
         names = [replica_name(APP, PROCESS, flow.release.id, slot + 1) for slot in range(replicas)]
         assert sorted(replica.name for replica in world.replicas) == names
         assert all(replica.phase is ReplicaPhase.SERVING for replica in world.replicas)
+        found = [target for replica in world.replicas for target in replica.targets if target]
+        assert {target.weight for target in found} <= {1}
         assert plan(flow.release.goal(), world).batches == ()
 
 

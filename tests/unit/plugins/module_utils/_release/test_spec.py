@@ -84,6 +84,27 @@ PROCESS = st.fixed_dictionaries(
 )
 DIGEST = st.from_regex("[0-9a-f]{64}", fullmatch=True)
 PUBLIC_KEY = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA+/==\n-----END PUBLIC KEY-----\n"
+ANALYSIS = st.fixed_dictionaries(
+    {},
+    optional={
+        "duration": st.integers(1, 600),
+        "max_error_rate": st.floats(0, 100) | st.integers(0, 100),
+        "min_requests": st.integers(1, 1000),
+        "inconclusive": st.sampled_from(["fail", "hold"]),
+    },
+)
+CANARY: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {
+        "type": st.just("canary"),
+        "steps": st.lists(
+            st.builds(lambda n: {"pause": n}, st.integers(1, 9))
+            | st.just({"pause": {}})
+            | st.builds(lambda asked: {"analysis": asked}, ANALYSIS),
+            max_size=4,
+        ).map(lambda rest: [{"weight": 1}, *rest, {"weight": 99}]),
+    },
+    optional={"replicas": SHARE.filter(lambda share: share != 0), "analysis": ANALYSIS},
+)
 SPECS = st.fixed_dictionaries(
     {
         "app": st.just("shop"),
@@ -96,7 +117,8 @@ SPECS = st.fixed_dictionaries(
                 "min_ready_seconds": st.integers(0, 86400),
                 "on_failure": st.sampled_from(["rollback", "stop"]),
             },
-        ),
+        )
+        | CANARY,
     },
     optional={
         "version": st.sampled_from(["", "1.4.2", "2026-01-01+5"]),
