@@ -128,7 +128,7 @@ def test_se_06_a_failed_release_does_not_tell_its_secrets(
     said = f"cannot connect with {logged}"
     monkeypatch.setattr(host.engine, "logs", lambda _id, _tail: f"starting\n{said}")
     monkeypatch.setattr(
-        "ansible_collections.immutable.cutover.plugins.module_utils._probe.http._shown",
+        "ansible_collections.immutable.cutover.plugins.module_utils._probe.http.shown_body",
         lambda _body: said,
     )
     result = host.apply(spec)
