@@ -42,6 +42,12 @@ APPLY_SPEC: dict[str, dict[str, Any]] = {
     "lease": {"type": "dict", "options": LEASE_WAIT_SPEC, "default": {}},
     "turn": {"type": "dict", "options": TURN_SPEC, "default": {}},
 }
+PART_SPEC: dict[str, dict[str, Any]] = {
+    **APPLY_SPEC,
+    "host": {"type": "str", "default": ""},
+    "run": {"type": "dict", "default": {}},
+    "part": {"type": "dict", "default": {}},
+}
 
 
 def failure(error: CutoverError) -> dict[str, Any]:

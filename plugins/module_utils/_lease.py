@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -110,6 +110,14 @@ class Lease:
         if state.epoch == take_over or state.expired(now):
             return None
         return self._held(state, now)
+
+    def raise_to(self, epoch: int) -> None:
+        """Go on from an epoch that others have seen of this host, whose state folder was lost since."""
+        private_folder(self._folder)
+        with file_lock(self._lock, shared=False, clock=self._clock):
+            state = self.read()
+            if state.epoch < epoch:
+                self._write(replace(state, epoch=epoch))
 
     def renew(self, run: str, ttl: int, epoch: int) -> None:
         """Keep the lease alive. Shares the lock with the run's own steps, so it never waits for one."""

@@ -15,6 +15,7 @@ import pytest
 
 from tools.bench.__main__ import Bench, Times
 from tools.bench.floor import Floor, FloorFailed, Job
+from tools.bench.hosts import summarise
 from tools.bench.process import CommandFailed, Measured, measure
 
 
@@ -44,6 +45,18 @@ def test_the_ratio_is_of_medians() -> None:
     assert bench.result["noop_best"] == 3.11
     assert bench.result["noop_rounds"] == 3
     assert bench.peak_mib == 99.0
+
+
+def test_the_cost_of_many_hosts_is_held_against_that_of_few() -> None:
+    runs = [
+        (10, Measured(30, 0, "", 10)),
+        (25, Measured(100, 0, "", 25)),
+        (50, Measured(300, 0, "", 55)),
+        (10, Measured(50, 0, "", 10)),
+    ]
+    found = summarise(runs)
+    assert (found["hosts_50"], found["hosts_50_processor"]) == (1.5, 1.1)
+    assert (found["hosts_10_seconds_per_host"], found["hosts_25_seconds_per_host"]) == (4, 4)
 
 
 HEADER = "# pxname,svname,qcur,scur,status,check_status,\n"

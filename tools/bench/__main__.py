@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tools.bench.hosts import measure_hosts
 from tools.bench.process import CommandFailed, Measured
 from tools.bench.site import FOLDER, NEW, OLD, ROOT, Site, settle
 from tools.loadgen import Load
@@ -28,7 +29,13 @@ from tools.sample import SampleFailed, environment
 MIX = {"keepalive": 60.0, "new": 20.0, "post": 10.0, "slow": 8.0, "stream": 2.0, "websocket": 2.0}
 """Requests per second by kind; the slow ones take 2-3 s."""
 
-TARGETS = {"replace_n1": 1.4, "replace_n4": 1.4, "replace_n16": 1.4, "noop": 3.0}
+TARGETS = {
+    "replace_n1": 1.4,
+    "replace_n4": 1.4,
+    "replace_n16": 1.4,
+    "rolling_n16_by4": 1.4,
+    "noop": 3.0,
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ CASES = (
     Case("replace_n1", 1, 1, 5),
     Case("replace_n4", 4, 1, 3),
     Case("replace_n16", 16, 16, 3),
+    Case("rolling_n16_by4", 16, 4, 3),
 )
 
 
@@ -175,10 +183,14 @@ class Bench:
 
 
 def measure_all(
-    site: Site, cases: Sequence[Case], rounds: int | None, noop: bool, flip: bool
+    site: Site, cases: Sequence[Case], rounds: int | None, *, noop: bool, flip: bool, hosts: bool
 ) -> Bench:
     """Measure the cases, each from nothing."""
     bench = Bench(site, rounds)
+    if hosts:
+        found = measure_hosts(site.sample)
+        bench.result |= found
+        bench.failed += int(found["hosts_50_failed_requests"])
     site.sample.prepare()
     for case in cases:
         site.clear()
@@ -204,7 +216,9 @@ def main() -> int:
     """Exit code 0: nothing was lost, whatever the times are."""
     parser = argparse.ArgumentParser(prog="python -m tools.bench", description=__doc__)
     parser.add_argument(
-        "--only", choices=[*(case.name for case in CASES), FLIP.name, "bakes"], help="one case"
+        "--only",
+        choices=[*(case.name for case in CASES), FLIP.name, "hosts", "bakes"],
+        help="one case",
     )
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
     parser.add_argument("--keep", action="store_true", help="leave the site as it is at the end")
@@ -215,7 +229,10 @@ def main() -> int:
     site = Site(int(os.environ.get("BENCH_PORT", "8490")))
     cases = [case for case in CASES if options.only in (None, case.name)]
     try:
-        bench = measure_all(site, cases, options.rounds, True, options.only in (None, FLIP.name))
+        wanted = {name: options.only in (None, name) for name in (FLIP.name, "hosts")}
+        bench = measure_all(
+            site, cases, options.rounds, noop=True, flip=wanted[FLIP.name], hosts=wanted["hosts"]
+        )
     except (CommandFailed, SampleFailed) as failure:
         print(failure, file=sys.stderr)
         return 1

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import threading
 import time
@@ -26,11 +27,13 @@ class Measured:
     seconds: float
     peak_mib: float
     output: str
+    processor: float = 0.0
+    """Seconds of processor time of all its processes."""
 
 
 def measure(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]) -> Measured:
     """Run a command to its end; raises CommandFailed when its exit code is not 0."""
-    begin = time.monotonic()
+    begin, used = time.monotonic(), _processor()
     with subprocess.Popen(
         command,
         cwd=cwd,
@@ -47,7 +50,13 @@ def measure(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str]
         watch.stop()
     if process.returncode != 0:
         raise CommandFailed(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
-    return Measured(seconds, watch.peak_kib / KIB_PER_MIB, output)
+    return Measured(seconds, watch.peak_kib / KIB_PER_MIB, output, _processor() - used)
+
+
+def _processor() -> float:
+    """Return the processor time of every process that this one has waited for, and of what those had waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 class _Watch(threading.Thread):

@@ -87,7 +87,7 @@ class Release:
     def goal(self) -> Goal:
         """Return what the planner works towards."""
         return Goal(
-            self.spec.app,
+            self.spec.scope,
             self.id,
             tuple(self._want(process) for process in self.spec.processes),
             strategy=self.spec.strategy.type,
@@ -126,11 +126,18 @@ class Release:
             canary=canary_replicas(self.spec.strategy, process.replicas),
         )
 
-    def container(self, process: ProcessSpec, slot: int, state_dir: str) -> ContainerSpec:
-        """Return what a replica of this release is created from."""
-        app = self.spec.app
+    def replica_name(self, process: str, slot: int) -> str:
+        """Name one of its replicas."""
+        return names.replica_name(self.spec.scope, process, self.id, slot)
+
+    def container(
+        self, process: ProcessSpec, slot: int, state_dir: str, port: int = 0
+    ) -> ContainerSpec:
+        """Return what a replica of this release is created from; C(port): published at the host's address."""
+        app, address = self.spec.app, self.spec.fleet.address
+        published = {names.PUBLISHED: f"{address}:{port}"} if port else {}
         return ContainerSpec(
-            name=names.replica_name(app, process.name, self.id, slot),
+            name=self.replica_name(process.name, slot),
             image_id=self.image_id,
             network=self.spec.network,
             labels={
@@ -140,6 +147,7 @@ class Release:
                 names.REPLICA: str(slot),
                 names.VERSION: self.spec.version,
                 names.PORT: str(process.port),
+                **published,
             },
             env={**dict(self.spec.env), "PORT": str(process.port)},
             resources=Resources(process.limits.memory, process.limits.cpus, process.limits.pids),
@@ -147,6 +155,7 @@ class Release:
             secrets=tuple(SecretFile(secret.name, secret.source) for secret in self.spec.secrets),
             stop_signal=process.stop.signal,
             secrets_dir=self.secrets_dir(state_dir),
+            publish=(address, port, process.port) if port else None,
         )
 
     def secrets_dir(self, state_dir: str) -> str:
@@ -162,6 +171,8 @@ class Site:
     balancers: Mapping[str, tuple[Balancer, ...]]
     state_dir: str
     clock: Clock
+    scope: str = ""
+    """What the names of the app's replicas on this host begin with; empty: the app's name."""
 
     def drivers(self, process: str) -> tuple[LoadBalancer, ...]:
         """Return the load balancer drivers of a process type."""

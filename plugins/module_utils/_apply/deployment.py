@@ -51,6 +51,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
 from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import verify_image
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
+from ansible_collections.immutable.cutover.plugins.module_utils._release.part import WHOLE
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import plan
 from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
@@ -98,9 +99,10 @@ class Deployment:
         self._state_dir = state_dir
         self._to = to
         self.epoch = 0
+        self.part = WHOLE
+        self.beyond = 0
         wanted = parse_spec(value)
-        # The drivers get the plain clock: a change they have begun is always finished and confirmed.
-        self.site = Site(engine, connect_all(wanted, SystemClock()), state_dir, clock)
+        self.site = Site(engine, self.connect(wanted), state_dir, clock, wanted.scope)
         engine.version()
         found = [(item.driver.where, item.driver.probe()) for item in self._balancers()]
         if to in ("", PROMOTE):
@@ -112,6 +114,17 @@ class Deployment:
         self.world = observe(self.site, wanted.app)
         self._check_processes()
         self.loose_ends = self._loose_ends()
+
+    def connect(self, spec: AppSpec) -> dict[str, tuple[Balancer, ...]]:
+        """Return the load balancers of each process."""
+        if spec.balancer_hosts:
+            raise InvalidInput(
+                "load_balancers[0].host",
+                spec.load_balancers[0].host,
+                "is for the role release, which works on several hosts in turn; this module works on one",
+            )
+        # The drivers get the plain clock: a change they have begun is always finished and confirmed.
+        return connect_all(spec, SystemClock())
 
     @property
     def app(self) -> str:
@@ -191,11 +204,13 @@ class Deployment:
         # The lease too has the plain clock: a call that is over still gives it back.
         lease = Lease(self._state_dir, self.app, SystemClock())
         journal = Journal(self._state_dir, self.app)
+        if self.beyond:
+            lease.raise_to(self.beyond)
         state = lease.acquire(turn.holder, turn.ttl, turn.take_over, turn.epoch)
         self.epoch = state.epoch
         run = Run(turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate)
         self._begin(run, first=not turn.epoch)
-        outcome = Executor(self.release, self.site, run, self._clock, turn.resume).work(
+        outcome = Executor(self.release, self.site, run, self._clock, turn.resume, self.part).work(
             turn.seconds
         )
         if outcome.status == "held" and outcome.hold is not None:

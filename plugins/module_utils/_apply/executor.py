@@ -37,6 +37,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Cl
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
+from ansible_collections.immutable.cutover.plugins.module_utils._release.part import WHOLE, Part
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
     decide,
     past,
@@ -136,6 +137,8 @@ class Resume:
     """What steps that have not ended have counted."""
     windows: Mapping[str, Any] = field(default_factory=dict)
     """The counters that a canary's figures are compared with."""
+    prepared: frozenset[str] = frozenset()
+    """The replicas that were found ready, where the rest is another host's part."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,13 @@ class Executor:
     """One call's worth of work towards a release. Drivers in C(site) must use C(clock)."""
 
     def __init__(
-        self, release: Release, site: Site, run: Run, clock: BoundedClock, resume: Resume
+        self,
+        release: Release,
+        site: Site,
+        run: Run,
+        clock: BoundedClock,
+        resume: Resume,
+        part: Part = WHOLE,
     ) -> None:
         self._release = release
         self._goal = release.goal()
@@ -188,6 +197,8 @@ class Executor:
         self._gates = Gates(self._timers, self._note_passed, {"analysis": self._watch.judge})
         self._hold: Hold | None = None
         self._answer = Answer.WAITING
+        self._prepared = set(resume.prepared)
+        self._part = part
         self._pending = dict(resume.pending)
         self._notes: dict[str, str] = {}
         self._scrubber = Scrubber(release.secret_values)
@@ -228,6 +239,7 @@ class Executor:
                 dict(self._pending),
                 dict(self._timers.counts),
                 dict(self._watch.state),
+                prepared=frozenset(self._prepared),
             ),
             actions=tuple(self._actions),
             progress=self._progress(world),
@@ -243,6 +255,8 @@ class Executor:
             return "failed"
         decision = decide(self._goal, world)
         self._hold = None if decision.tracks else decision.hold
+        if self._part is not WHOLE and decision.tracks:
+            return "more"
         if self._clock.over.is_set() and (decision.tracks or decision.hold):
             return "more"
         self._clock.over.clear()
@@ -307,8 +321,9 @@ class Executor:
             self._running.pop(name).result()
 
     def _launch(self, pool: ThreadPoolExecutor, track: Track) -> None:
-        if len(self._running) < MAX_TRACKS:
-            self._running[track.replica] = pool.submit(self._track, track)
+        mine = self._part.of(track, self._prepared)
+        if mine is not None and len(self._running) < MAX_TRACKS:
+            self._running[track.replica] = pool.submit(self._track, mine)
 
     def _track(self, track: Track) -> None:
         try:
@@ -325,6 +340,8 @@ class Executor:
             self._fail(error, self._current[track.replica])
         else:
             self._current.pop(track.replica, None)
+            if self._part.prepares(track):
+                self._prepared.add(track.replica)
         finally:
             self._wake.set()
 
@@ -353,6 +370,8 @@ class Executor:
         self._timers.began.pop(key, None)
         self._notes.pop(step.replica, None)
         self._record(step, "ok", detail)
+        if step.verb is Verb.START:
+            self._prepared.discard(step.replica)
         if step.verb is Verb.CONFIRM:
             self._settled.add(step.replica)
         if step.verb is Verb.START:  # under the name of one that was there before

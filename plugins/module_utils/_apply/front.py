@@ -37,7 +37,7 @@ RESTS = {"approval": "held", "delay": "delayed"}
 
 def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
     """Validate everything, observe, and return the plan; changes nothing."""
-    return _nothing_under_way(params) or _plan(_deployment(params))
+    return _nothing_under_way(params) or plan_of(_deployment(params))
 
 
 def _nothing_under_way(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +66,8 @@ def _nothing_under_way(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plan(deployment: Deployment) -> dict[str, Any]:
+def plan_of(deployment: Deployment) -> dict[str, Any]:
+    """Return the plan of a deployment."""
     deployment.check_commands()
     plan = deployment.plan()
     lines = render.lines(plan)
@@ -105,14 +106,20 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The first turn of a run also returns the plan, and where that is empty takes no lease and does nothing.
     """
-    idle = {"status": "done", "actions": [], "progress": [], "journal": []}
     if unneeded := _nothing_under_way(params):
-        return {**unneeded, **idle}
-    turn = _turn(params["turn"])
-    deployment = _deployment(params)
+        return {**unneeded, **_IDLE}
+    return apply_to(_deployment(params), params)
+
+
+_IDLE: Mapping[str, Any] = {"status": "done", "actions": [], "progress": [], "journal": []}
+
+
+def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Work on a deployment for one turn."""
+    idle, turn = dict(_IDLE), turn_of(params["turn"])
     if deployment.held is not None:
         return {"changed": False, "status": "abort_first", "held": asdict(deployment.held)}
-    plan = {} if turn.epoch else _plan(deployment)
+    plan = {} if turn.epoch else plan_of(deployment)
     if plan and plan["hold"]:
         return {**plan, **idle, "status": RESTS[plan["hold"]["kind"]]}
     if plan and turn.retires and deployment.overtaken:
@@ -144,8 +151,8 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
         "before": before,
         "after": describe_world(outcome.world),
         "journal": [asdict(row) for row in rows],
-        "resume": _resume_data(outcome.resume),
-        **_failure(outcome),
+        "resume": resume_data(outcome.resume),
+        **failure_of(outcome),
     }
 
 
@@ -155,7 +162,8 @@ def _deployment(params: Mapping[str, Any]) -> Deployment:
     return Deployment(params["spec"], params["to"], params["state_dir"], engine, clock)
 
 
-def _turn(data: Mapping[str, Any]) -> Turn:
+def turn_of(data: Mapping[str, Any]) -> Turn:
+    """Read the option C(turn)."""
     resume = data["resume"] or {}
     return Turn(
         holder=Holder(
@@ -170,6 +178,7 @@ def _turn(data: Mapping[str, Any]) -> Turn:
             pending=_numbers(resume.get("pending", {})),
             counts=_numbers(resume.get("counts", {})),
             windows=dict(resume.get("windows", {})),
+            prepared=frozenset(resume.get("prepared", [])),
         ),
         take_over=data["take_over"],
         epoch=data["epoch"],
@@ -182,7 +191,8 @@ def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
     return {str(key): float(value) for key, value in data.items()}
 
 
-def _resume_data(resume: Resume) -> dict[str, object]:
+def resume_data(resume: Resume) -> dict[str, object]:
+    """Return what the next call is told, as plain data."""
     return {
         "began": dict(resume.began),
         "settled": sorted(resume.settled),
@@ -190,10 +200,12 @@ def _resume_data(resume: Resume) -> dict[str, object]:
         "pending": dict(resume.pending),
         "counts": dict(resume.counts),
         "windows": dict(resume.windows),
+        "prepared": sorted(resume.prepared),
     }
 
 
-def _failure(outcome: Outcome) -> dict[str, Any]:
+def failure_of(outcome: Outcome) -> dict[str, Any]:
+    """Return what is known of a failure; nothing where there was none."""
     if outcome.error is None:
         return {}
     step = outcome.failed_step

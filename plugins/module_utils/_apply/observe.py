@@ -30,7 +30,7 @@ def observe(site: Site, app: str, settled: frozenset[str] = frozenset()) -> Worl
     containers = [item for item in map(_replica, site.engine.containers({names.APP: app})) if item]
     found = {replica.name: replica for replica in containers}
     for process, targets in views.items():
-        for name in _leftovers(app, process, targets, found):
+        for name in _leftovers(site.scope or app, process, targets, found):
             release, slot = names.release_of_name(name)
             found[name] = Replica(name, process, release, slot)
     return World(tuple(_with_targets(replica, views) for replica in found.values()), settled)
@@ -39,9 +39,10 @@ def observe(site: Site, app: str, settled: frozenset[str] = frozenset()) -> Worl
 def _replica(container: Container) -> Replica | None:
     labels = container.labels
     process, release = labels.get(names.PROCESS, ""), labels.get(names.RELEASE, "")
-    slot, port = labels.get(names.REPLICA, ""), labels.get(names.PORT, "")
-    if not (process and release and slot.isdigit() and port.isdigit()):
+    slot, inside = labels.get(names.REPLICA, ""), labels.get(names.PORT, "")
+    if not (process and release and slot.isdigit() and inside.isdigit()):
         return None
+    address, port = target_address(container)
     return Replica(
         name=container.name,
         process=process,
@@ -49,16 +50,25 @@ def _replica(container: Container) -> Replica | None:
         slot=int(slot),
         container_id=container.id,
         running=container.running,
-        address=container.address,
-        port=int(port),
+        address=address,
+        port=port,
         version=labels.get(names.VERSION, ""),
     )
 
 
-def _leftovers(app: str, process: str, views: Views, found: Mapping[str, Replica]) -> list[str]:
+def target_address(container: Container) -> tuple[str, int]:
+    """Return where load balancers reach a replica that runs."""
+    address, port = container.address, container.labels.get(names.PORT, "0")
+    published = container.labels.get(names.PUBLISHED, "")
+    if published and container.running:
+        address, _colon, port = published.rpartition(":")
+    return address, int(port)
+
+
+def _leftovers(scope: str, process: str, views: Views, found: Mapping[str, Replica]) -> list[str]:
     known = {name for view in views for name in view}
     return sorted(
-        name for name in known - found.keys() if names.is_replica_name(name, app, process)
+        name for name in known - found.keys() if names.is_replica_name(name, scope, process)
     )
 
 

@@ -28,7 +28,7 @@ def restored(record: ReleaseRecord, wanted: AppSpec, *, keep_scale: bool) -> App
     is held to the keys of its own time: else the first run that must verify could not be undone.
     """
     then, today = parse_spec(record.spec), to_mapping(wanted)
-    flow = {key: today[key] for key in ("load_balancers", "strategy", "retain")}
+    flow = {key: today[key] for key in ("load_balancers", "strategy", "retain", "fleet")}
     if not keep_scale:
         return parse_spec({**to_mapping(then), **flow})
     flow |= {key: today[key] for key in ("verify", "verify_keys")}

@@ -22,7 +22,16 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.context i
     Release,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.fleet_floor import (
+    floor_lock,
+    or_of_the_fleet,
+    others_serve,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import (
+    observe,
+    target_address,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.ports import port_for
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
     readiness_probe,
 )
@@ -42,6 +51,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     InFlight,
     LoadBalancer,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import Fleet
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     LongLived,
@@ -119,10 +129,14 @@ class StepRunner:
         return self._verbs[step.verb](step)
 
     def _start(self, step: Step) -> Detail:
-        process = self._process(step)
-        spec = self._release.container(process, step.slot, self._site.state_dir)
-        with self._lease.guard(self._epoch):
-            container = replicas.start_replica(self._site.engine, spec)
+        process, engine, state_dir = self._process(step), self._site.engine, self._site.state_dir
+        fleet = self._release.spec.fleet
+        with (
+            self._lease.guard(self._epoch),
+            port_for(engine, fleet, step.replica, state_dir, self._site.clock) as port,
+        ):
+            spec = self._release.container(process, step.slot, state_dir, port)
+            container = replicas.start_replica(engine, spec)
         return {"container": container.id[:12], "address": container.address}
 
     def _ready(self, step: Step) -> Detail:
@@ -150,7 +164,8 @@ class StepRunner:
         warming, port, clock = process.warm_up, process.port, self._site.clock
         warm_up.warm_up(container.address, port, warming.requests, clock=clock)
         detail: dict[str, object] = {"requests": len(warming.requests)}
-        running = self._other_that_serves(step) if warming.max_p95_ratio else None
+        other = self._other_that_serves(step) if warming.max_p95_ratio else None
+        running = self._site.engine.inspect(other.container_id) if other else None
         if running is not None:
             detail["compared_with"] = running.name
             detail |= warm_up.await_as_fast(
@@ -171,11 +186,11 @@ class StepRunner:
         return next((item for item in others if item.phase is Phase.SERVING), None)
 
     def _register(self, step: Step) -> Detail:
-        process, container = self._process(step), self._running(step)
+        address, port = target_address(self._running(step))
         for driver in self._site.drivers(step.process):
             with self._lease.guard(self._epoch):
-                targets.register_standby(driver, step.replica, container.address, process.port)
-        return {"target": f"{container.address}:{process.port}"}
+                targets.register_standby(driver, step.replica, address, port)
+        return {"target": f"{address}:{port}"}
 
     def _check(self, step: Step) -> Detail:
         """See every load balancer's own check pass, without traffic."""
@@ -223,21 +238,23 @@ class StepRunner:
 
     def _drain(self, step: Step) -> Detail:
         """Take it out of rotation, once enough others serve in the load balancers' own view."""
-        want = self._wants[step.process]
-        while not self._drain_now(step, want):
+        want, fleet = self._wants[step.process], self._release.spec.fleet
+        while not self._drain_now(step, want, fleet):
             left = self._timers.left(f"drain:{step.replica}", 60)
             if left <= 0:
                 raise WaitTimeout(
                     f"{step.replica}: not drained: fewer than {want.floor} other replicas of "
-                    f"{step.process} serve in the load balancer's view; nothing was taken away"
+                    f"{step.process} serve in the load balancer's view{or_of_the_fleet(fleet)}; "
+                    "nothing was taken away"
                 )
             self._note(step.replica, f"waiting for {want.floor} others that serve")
             self._site.clock.sleep(min(FLOOR_INTERVAL, left))
         self._persist(step.process)
         return {}
 
-    def _drain_now(self, step: Step, want: Want) -> bool:
-        with self._capacity, self._lease.guard(self._epoch):
+    def _drain_now(self, step: Step, want: Want, fleet: Fleet) -> bool:
+        floor = floor_lock(fleet, self._site.state_dir)
+        with self._capacity, self._lease.guard(self._epoch), floor:
             world = observe(self._site, self._release.spec.app)
             replica = world.find(step.replica)
             if replica is None or not replica.registered:
@@ -245,7 +262,10 @@ class StepRunner:
             serves = replica.phase is Phase.SERVING
             if replica.routed and serving_count(world, step.process) - serves < want.floor:
                 return False
-            for driver in self._site.drivers(step.process):
+            drivers = self._site.drivers(step.process)
+            if replica.routed and not others_serve(fleet, drivers, step.replica):
+                return False
+            for driver in drivers:
                 _set_if_there(driver, step.replica, Admin.DRAINING)
             return True
 

@@ -46,6 +46,8 @@ class ContainerSpec:
     stop_signal: str = "SIGTERM"
     secrets_dir: str = ""
     """Host directory (0700, ours) below which the driver keeps per-container secret copies."""
+    publish: tuple[str, int, int] | None = None
+    """Address and port of the host, and the container's own port behind them."""
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def numeric_user(image: Image) -> User:
 def create_config(
     spec: ContainerSpec, secrets: Sequence[SecretMount], address: str | None
 ) -> dict[str, Any]:
-    """Return the body of the create call: hardened, on the one network, with no published port."""
+    """Return the body of the create call: hardened, on the one network, one published port at most."""
     endpoint: dict[str, Any] = {"IPAMConfig": {"IPv4Address": address}} if address else {}
     config: dict[str, Any] = {
         "Image": spec.image_id,
@@ -81,6 +81,11 @@ def create_config(
     }
     if spec.command:
         config["Cmd"] = list(spec.command)
+    if spec.publish:
+        address, port, inside = spec.publish
+        config["ExposedPorts"] = {f"{inside}/tcp": {}}
+        place = {"HostIp": address, "HostPort": str(port)}
+        config["HostConfig"]["PortBindings"] = {f"{inside}/tcp": [place]}
     return config
 
 

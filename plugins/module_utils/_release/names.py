@@ -15,6 +15,8 @@ RELEASE = LABEL_PREFIX + "release"
 REPLICA = LABEL_PREFIX + "replica"
 VERSION = LABEL_PREFIX + "version"
 PORT = LABEL_PREFIX + "port"
+PUBLISHED = LABEL_PREFIX + "published"
+"""Address and port at which a load balancer on another host reaches the replica."""
 
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
@@ -24,6 +26,8 @@ RELEASE_ID_LENGTH = 8
 # A dash of a process, inside the name of a replica: see replica_name().
 _DASH = "__"
 _UNCLEAR = re.compile("__|-_|_-")
+AT = ".at."
+"""Between app and member in the names of replicas, where the hosts of an app share a load balancer."""
 # "-<release id>-<slot>": what a replica's name adds to app and process.
 _NAME_SUFFIX = 1 + RELEASE_ID_LENGTH + 1 + 3
 
@@ -44,6 +48,19 @@ def check_name(value: object, path: str) -> str:
     if not _NAME.fullmatch(value):
         raise InvalidInput(path, value, f"must match {NAME_PATTERN}")
     return value
+
+
+def scope(app: str, member: str) -> str:
+    """Return what the names of an app's replicas on one host begin with; no app's own name has C(AT) in it."""
+    return f"{app}{AT}{member}" if member else app
+
+
+def check_app(value: object, path: str) -> str:
+    """Return an app's name."""
+    name = check_name(value, path)
+    if AT in name:
+        raise InvalidInput(path, value, f"must not have {AT!r} in it")
+    return name
 
 
 def check_env_name(value: object, path: str) -> str:

@@ -11,15 +11,23 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import HIDDEN, InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
+from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import (
+    Fleet,
+    parse_fleet,
+    parse_host,
+    refuse_mixed,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import (
     RELEASE_ID_LENGTH,
+    check_app,
     check_env_name,
     check_name,
     check_name_pair,
+    scope,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.quantities import (
     parse_memory,
@@ -128,6 +136,8 @@ class LoadBalancerRef:
 
     process: str
     options: tuple[tuple[str, object], ...]
+    host: str = ""
+    """The inventory name of the host it runs on; empty: it runs where the replicas do."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +157,17 @@ class AppSpec:
     verify: str = "off"
     """C(required): no replica starts from an image that none of the keys has signed as what C(image) names."""
     verify_keys: tuple[str, ...] = ()
+    fleet: Fleet = field(default_factory=Fleet)
+
+    @property
+    def scope(self) -> str:
+        """What the names of its replicas begin with."""
+        return scope(self.app, self.fleet.member)
+
+    @property
+    def balancer_hosts(self) -> tuple[str, ...]:
+        """The hosts that load balancers are on, other than the replicas' own."""
+        return tuple(sorted({ref.host for ref in self.load_balancers if ref.host}))
 
     def process(self, name: str) -> ProcessSpec | None:
         """Return a process type by name."""
@@ -162,9 +183,13 @@ def parse_spec(value: object) -> AppSpec:
             "spec", value, "is empty; it needs at least app, image, processes and load_balancers"
         )
     fields = Fields(value, "")
-    app = check_name(fields.raw("app"), "app")
+    app = check_app(fields.raw("app"), "app")
+    fleet = parse_fleet(fields.fields("fleet"))
     strategy_fields = fields.fields("strategy")
-    processes = _processes(app, fields, strategy_fields)
+    processes = _processes(scope(app, fleet.member), fields, strategy_fields)
+    load_balancers = _load_balancers(fields, processes)
+    hosts = [ref.host for ref in load_balancers]
+    refuse_mixed(fleet, hosts, [process.drain.on_timeout for process in processes])
     spec = AppSpec(
         app=app,
         image=fields.text("image"),
@@ -174,12 +199,13 @@ def parse_spec(value: object) -> AppSpec:
         env=_env(fields),
         secrets=_secrets(fields),
         processes=processes,
-        load_balancers=_load_balancers(fields, processes),
+        load_balancers=load_balancers,
         strategy=parse_strategy(strategy_fields),
         network=check_name(fields.raw("network", "cutover"), "network"),
         retain=fields.integer("retain", 1, 50, 3),
         verify=_verify(fields),
         verify_keys=_verify_keys(fields),
+        fleet=fleet,
     )
     fields.finish()
     return spec
@@ -222,13 +248,15 @@ def to_mapping(spec: AppSpec) -> dict[str, object]:
         },
         "processes": {process.name: _process_mapping(process) for process in spec.processes},
         "load_balancers": [
-            {"process": ref.process, **dict(ref.options)} for ref in spec.load_balancers
+            {"process": ref.process, "host": ref.host or None, **dict(ref.options)}
+            for ref in spec.load_balancers
         ],
         "strategy": strategy_mapping(spec.strategy),
         "network": spec.network,
         "retain": spec.retain,
         "verify": spec.verify,
         "verify_keys": list(spec.verify_keys),
+        "fleet": spec.fleet.mapping(),
     }
 
 
@@ -456,9 +484,12 @@ def _load_balancers(
         if process not in names:
             raise InvalidInput(f"{path}.process", process, f"must be one of {', '.join(names)}")
         options = tuple(
-            sorted((str(key), value) for key, value in item.items() if key != "process")
+            sorted(
+                (str(key), value) for key, value in item.items() if key not in ("process", "host")
+            )
         )
-        result.append(LoadBalancerRef(str(process), options))
+        host = parse_host(item.get("host"), f"{path}.host")
+        result.append(LoadBalancerRef(str(process), options, host))
         _refuse_twice(result, path)
     for name in names:
         if not any(ref.process == name for ref in result):
@@ -484,4 +515,4 @@ def _refuse_twice(refs: list[LoadBalancerRef], path: str) -> None:
 
 def _place(ref: LoadBalancerRef) -> tuple[object, ...]:
     options = dict(ref.options)
-    return tuple(options.get(key) or "" for key in ("name", "socket", "backend"))
+    return (ref.host, *(options.get(key) or "" for key in ("name", "socket", "backend")))

@@ -446,7 +446,15 @@ def test_a_call_that_is_over_hands_on_what_the_next_one_needs(host: Host) -> Non
     spec = host.spec("2", OTHER_IMAGE_ID)
     first = host.apply(spec, seconds=0.8)
     assert first["status"] == "more"
-    assert set(first["resume"]) == {"began", "settled", "checked", "pending", "counts", "windows"}
+    assert set(first["resume"]) == {
+        "began",
+        "settled",
+        "checked",
+        "pending",
+        "counts",
+        "windows",
+        "prepared",
+    }
     assert list(first["resume"]["began"]) == [f"await:{name}"]
     host.balancer.work(name, 0)
     last = host.apply(spec, resume=first["resume"], epoch=first["epoch"])

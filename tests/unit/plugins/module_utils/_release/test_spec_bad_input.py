@@ -29,7 +29,7 @@ FIRST_LB = "load_balancers/0"
 OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B05-near", "retian", 3, "retian", "is an unknown option; did you mean retain?", "'retian'"),
     ("B05-near-below", f"{WEB}/drain", {"timout": 3}, "processes.web.drain.timout", "did you mean timeout?", "'timout'"),
-    ("B05-far", "xyzzy", 1, "xyzzy", "is an unknown option; known: app, env, image,", "'xyzzy'"),
+    ("B05-far", "xyzzy", 1, "xyzzy", "is an unknown option; known: app, env, fleet, image,", "'xyzzy'"),
     ("B07-injection", "app", "web;disable", "app", NAME, "'web;disable'"),
     ("B07-newline", "app", "web\nshow stat", "app", NAME, r"'web\nshow stat'"),
     ("B07-newline-at-end", "app", "web\n", "app", NAME, r"'web\n'"),
@@ -104,7 +104,7 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B31-nan", f"{WEB}/resources", {"cpus": float("nan")}, "processes.web.resources.cpus", "must be a number", "found nan"),
     ("B31-pids", f"{WEB}/resources", {"pids": 1}, "processes.web.resources.pids", "must be an integer 8-1000000", "found 1"),
     ("B34", f"{WEB}/volumes", ["/etc:/etc"], "processes.web.volumes", "is an unknown option; known: command, drain,", "'volumes'"),
-    ("B34-app", "volumes", ["data:/data"], "volumes", "is an unknown option; known: app, env, image,", "'volumes'"),
+    ("B34-app", "volumes", ["data:/data"], "volumes", "is an unknown option; known: app, env, fleet, image,", "'volumes'"),
     ("B35-equals", "env", {"A=B": "x"}, "env.A=B", "env name must match [A-Za-z_][A-Za-z0-9_]*", "'A=B'"),
     ("B35-space", "env", {"A B": "x"}, "env.A B", "env name must match", "'A B'"),
     ("B35-nul", "env", {"A\0": "x"}, r"env.A\x00", "env name must match", r"'A\x00'"),

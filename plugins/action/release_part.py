@@ -1,0 +1,262 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of release_part: one host's turn of a run over several hosts, and what it hands to the others.
+
+The run itself is a value that goes from task to task: C(run) in, C(run) out. The host of the replicas has the lease and
+the last word; the tasks delegated to the load balancers' hosts only add what they saw and did.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.immutable.cutover.plugins.action.release_apply import (
+    FIRST_TURN,
+    LONGEST_TURN,
+    _controller,
+    _diff,
+    _holder,
+)
+from ansible_collections.immutable.cutover.plugins.action.release_apply import (
+    ActionModule as ReleaseApply,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+
+MODULE = "immutable.cutover.release_part"
+TURNS = 3
+"""How many calls a host gets before the others have theirs: together they stay well below the lease's ttl."""
+STATUSES = ("more", "done", "failed")
+OVER = ("done", "failed", "planned")
+_LISTS = ("actions", "journal")
+
+
+class ActionModule(ReleaseApply):
+    """Do one host's part."""
+
+    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease", "host", "run"))
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run the task."""
+        ActionBase.run(self, tmp, task_vars)
+        variables = task_vars or {}
+        self._name = str(variables.get("inventory_hostname", ""))
+        self._clock = SystemClock()
+        self._controller = _controller()
+        lease = self._task.args.get("lease") or {}
+        self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
+        self._variables = variables
+        self._run = dict(self._task.args.get("run") or {})
+        self._run.setdefault("holder", _holder(variables, self._controller))
+        self._run.setdefault("status", "more")
+        self._run.setdefault("views", {})
+        self._run.setdefault("resumes", {})
+        self._run.setdefault("total", {"changed": False, "actions": [], "journal": []})
+        host = str(self._task.args.get("host") or "")
+        if self._run["status"] in OVER:
+            return {"changed": False, "run": self._run}
+        return self._at_balancer(host) if host else self._at_home()
+
+    # A load balancer's host.
+
+    def _at_balancer(self, host: str) -> dict[str, Any]:
+        if "epoch" not in self._run:
+            answer = self._call({"side": "look", "host": host}, {})
+            if answer.get("failed"):
+                return answer
+            self._run["views"] = {**self._run["views"], host: answer["view"]}
+            return {"changed": False, "run": self._run}
+        if self._run.get("broken"):
+            return {"changed": False, "run": self._run}
+        for _turn in range(TURNS):
+            self._refuse_orphan()
+            prepared = self._run["resumes"].get("", {}).get("prepared", [])
+            resume = {**self._run["resumes"].get(host, {}), "prepared": prepared}
+            part = {"side": "balancer", "host": host, "release": self._run["release"]}
+            answer = self._call(part, {"resume": resume, "seconds": LONGEST_TURN})
+            if answer.get("failed"):  # it could not even begin: nothing was changed by this call
+                self._broken(answer.get("msg", "failed"), worth_undoing=False)
+                break
+            self._took(host, answer)
+            if answer["status"] == "failed":
+                self._broken(*_words(answer, host))
+                break
+            for line in answer["progress"] if answer["busy"] else []:
+                self._say(line)
+            if not answer["busy"]:
+                break
+        return {"changed": False, "run": self._run}
+
+    def _took(self, host: str, answer: dict[str, Any]) -> None:
+        self._run["views"] = {**self._run["views"], host: answer["view"]}
+        self._run["resumes"] = {**self._run["resumes"], host: answer["resume"]}
+        self._gather(answer)
+
+    # The host of the replicas.
+
+    def _at_home(self) -> dict[str, Any]:
+        if self._task.check_mode:
+            return self._planned()
+        for _turn in range(TURNS):
+            if self._run.get("broken") and not self._goes_back():
+                return self._end_broken()
+            answer = self._turn_at_home()
+            if "handed" not in answer or answer["status"] not in STATUSES:
+                why = f"{answer.get('status')}: not where load balancers are on other hosts"
+                self._broken(answer.get("msg", why), worth_undoing=False)
+                return self._end_broken(answer)
+            self._took_home(answer)
+            if answer["status"] == "done":
+                return self._over()
+            if answer["status"] == "failed":
+                self._broken(*_words(answer, ""))
+            elif not self._own_work(answer):
+                break
+        return {"changed": False, "run": self._run}
+
+    def _took_home(self, answer: dict[str, Any]) -> None:
+        self._run["resumes"] = {**self._run["resumes"], "": answer.get("resume", {})}
+        self._run["epoch"] = answer.get("epoch", 0)
+        self._run["release"] = answer["handed"]
+        self._gather(answer)
+        for line in answer.get("lines") or []:
+            self._say(line)
+        for line in answer["progress"] if self._own_work(answer) else []:
+            self._say(line)
+
+    def _turn_at_home(self) -> dict[str, Any]:
+        """Call the module; stand in line where another run has the lease."""
+        give_up, take_over = self._clock.monotonic() + self._wait, 0
+        while True:
+            answer = self._call_at_home(take_over)
+            if answer.get("status") != "waiting":
+                return answer
+            take_over = self._stand_in_line(answer, give_up)
+
+    def _call_at_home(self, take_over: int) -> dict[str, Any]:
+        self._refuse_orphan()
+        turn = {
+            "resume": self._run["resumes"].get("", {}),
+            "seconds": FIRST_TURN,
+            "take_over": take_over,
+            "undo_follows": self._undoes() and not self._run.get("undoing"),
+        }
+        return self._call({"side": "host", "views": self._views()}, turn)
+
+    @staticmethod
+    def _own_work(answer: dict[str, Any]) -> bool:
+        """Tell whether a step of this host was under way when its time was over."""
+        resume = answer.get("resume") or {}
+        return any(key.split(":")[0] in ("ready", "warm") for key in resume.get("pending", {}))
+
+    def _planned(self) -> dict[str, Any]:
+        plan = self._call({"side": "host", "views": self._views()}, {"plan": True})
+        if plan.get("failed"):
+            return plan
+        for line in plan["lines"]:
+            self._say(line)
+        prepared = "\n".join(plan["lines"]) + "\n"
+        return {
+            **plan,
+            "changed": plan["needed"],
+            "status": "planned",
+            "run": {"status": "planned"},
+            "diff": [{"prepared": prepared}, _diff(plan)],
+        }
+
+    # How it ends.
+
+    def _broken(self, message: str, worth_undoing: bool) -> None:
+        """Note a failure: the first one decides what follows, one on the way back ends it."""
+        if self._run.get("undoing"):
+            message = (
+                f"{self._run['undoing']}; rolled back: going back failed too: {message}; "
+                "run the same playbook again to go on"
+            )
+            worth_undoing = False
+        self._run["broken"] = {"message": message, "worth_undoing": worth_undoing}
+
+    def _goes_back(self) -> bool:
+        """Begin to go back, if that is wanted and helps."""
+        broken = self._run["broken"]
+        if not (broken["worth_undoing"] and self._undoes()):
+            return False
+        del self._run["broken"]
+        self._say(f"{broken['message']}; going back to the last completed release")
+        self._run |= {"undoing": broken["message"], "resumes": {}}
+        views = self._run["views"]
+        self._run["views"] = {host: {**view, "settled": []} for host, view in views.items()}
+        return True
+
+    def _end_broken(self, answer: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Give the lease back and end red."""
+        broken = self._run.pop("broken")
+        if "epoch" in self._run:
+            self._call({"side": "give_back"}, {})
+        return self._result(failed=True, msg=broken["message"], extra=answer or {})
+
+    def _over(self) -> dict[str, Any]:
+        undone = self._run.get("undoing")
+        if not undone:
+            return self._result()
+        total = self._run["total"]
+        how = f"release {total.get('release')} serves again"
+        how = how if total.get("after") else "nothing of it is left"
+        return self._result(failed=True, msg=f"{undone}; rolled back: {how}", rolled_back=True)
+
+    def _result(
+        self, *, failed: bool = False, extra: dict[str, Any] | None = None, **more: Any
+    ) -> dict[str, Any]:
+        status = "failed" if failed else "done"
+        result = {**self._run["total"], **(extra or {}), **more, "status": status}
+        result |= {"diff": _diff(result), "run": {"status": status}}
+        for key in ("resume", "progress", "handed", "view", "busy"):
+            result.pop(key, None)
+        return {**result, "failed": True} if failed else result
+
+    # Calls.
+
+    def _call(self, part: dict[str, Any], turn: dict[str, Any]) -> dict[str, Any]:
+        arguments = self._arguments()
+        if self._run.get("undoing"):
+            arguments["to"] = "undo"
+        common = {
+            "holder": self._run["holder"],
+            "ttl": self._ttl,
+            "epoch": self._run.get("epoch", 0),
+        }
+        if part["side"] == "look":
+            arguments.pop("to", None)
+        return self._module(
+            MODULE, {**arguments, "part": part, "turn": {**common, **turn}}, self._variables
+        )
+
+    def _views(self) -> list[dict[str, Any]]:
+        return [self._run["views"][host] for host in sorted(self._run["views"])]
+
+    def _gather(self, answer: dict[str, Any]) -> None:
+        """Add what was done; before is the first that was seen, everything else the last."""
+        total = dict(self._run["total"])
+        for key in _LISTS:
+            total[key] = total[key] + answer.get(key, [])
+        total["changed"] = total["changed"] or answer["changed"]
+        for key in ("app", "release", "version", "epoch", "after"):
+            if key in answer:
+                total[key] = answer[key]
+        for key in ("before", "lines"):
+            if answer.get(key):
+                total.setdefault(key, answer[key])
+        for key in ("error_details", "failed_step"):
+            if key in answer:
+                total[key] = answer[key]
+        self._run["total"] = total
+
+
+def _words(answer: dict[str, Any], host: str) -> tuple[str, bool]:
+    """Return what failed, as people read it, and whether going back would help."""
+    verb = (answer.get("failed_step") or {}).get("verb")
+    text = f"{verb} failed: {answer['error']}" if verb else str(answer["error"])
+    return (f"{text} (on {host})" if host else text), bool(answer.get("worth_undoing"))

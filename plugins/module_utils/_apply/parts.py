@@ -1,0 +1,244 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One release by several hosts: the replicas' host does its part, each load balancer's host its own; private.
+
+The controller carries what each host saw to the others (C(release_part), the action plugin). Every part observes what
+is its own anew, plans with the same planner and works for a bounded time; only the host of the replicas says "done".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import front
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
+    Balancer,
+    GroupCommit,
+    Release,
+    Site,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
+    Deployment,
+    Turn,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
+    BoundedClock,
+    Executor,
+    Run,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.fence import Fence
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.handed import (
+    HandedBalancer,
+    HandedEngine,
+    containers_data,
+    targets_data,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    InvalidInput,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
+from ansible_collections.immutable.cutover.plugins.module_utils._release import names
+from ansible_collections.immutable.cutover.plugins.module_utils._release.part import Part
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
+    AppSpec,
+    parse_spec,
+    release_id,
+    to_mapping,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
+    Executor as Where,
+)
+
+Views = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class LocalRelease(Release):
+    """A release at one load balancer's host: only the processes that it balances, under the whole release's ID."""
+
+    whole: str = ""
+
+    @property
+    def id(self) -> str:
+        """The release ID."""
+        return self.whole
+
+
+def run_part(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    """Do the part that C(part.side) names."""
+    side = params["part"].get("side")
+    if side == "look":
+        return {"changed": False, "view": _look(params)}
+    if side == "balancer":
+        return _balance(params)
+    if side == "give_back":
+        spec = parse_spec(params["spec"])
+        lease = Lease(params["state_dir"], spec.app, SystemClock())
+        return {"changed": lease.release(params["turn"]["holder"]["run"])}
+    return _host(params, check)
+
+
+# The host of the replicas.
+
+
+def _host(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+    views: Views = params["part"].get("views") or []
+    resume = params["turn"]["resume"] or {}
+    settled = [set(view["settled"]) for view in views]
+    common = sorted(set.intersection(*settled)) if settled else []
+    turn = {**params["turn"], "resume": {**resume, "settled": common}}
+    deployment = HostPart(params, views, turn["epoch"])
+    if check or turn.get("plan"):
+        return front.plan_of(deployment)
+    result = front.apply_to(deployment, {**params, "turn": turn})
+    return {**result, "handed": deployment.handed()}
+
+
+class HostPart(Deployment):
+    """A deployment that sees its load balancers as they were handed to it."""
+
+    def __init__(self, params: Mapping[str, Any], views: Views, epoch: int) -> None:
+        self._views = views
+        clock = BoundedClock(SystemClock())
+        engine = factory.connect(params["engine"])
+        super().__init__(params["spec"], params["to"], params["state_dir"], engine, clock)
+        seen = [int(view["epoch"]) for view in views]
+        self.beyond = max(seen, default=0)
+        self.part = Part(Where.ENGINE, bool(epoch) and all(one == epoch for one in seen))
+
+    def connect(self, spec: AppSpec) -> dict[str, tuple[Balancer, ...]]:
+        """Return the load balancers as they were seen."""
+        if spec.strategy.type != "rolling":
+            raise InvalidInput(
+                "strategy.type",
+                spec.strategy.type,
+                "must be rolling where load balancers are on other hosts",
+            )
+        left = {view["host"]: list(view["backends"]) for view in self._views}
+        found: dict[str, list[Balancer]] = {}
+        for index, ref in enumerate(spec.load_balancers):
+            rows = left.get(ref.host) or []
+            if not rows:
+                raise CutoverError(
+                    f"load_balancers[{index}].host: {ref.host} was not looked at; nothing was changed"
+                )
+            row = rows.pop(0)
+            driver = HandedBalancer(row["where"], row["targets"])
+            found.setdefault(ref.process, []).append(Balancer(driver, GroupCommit(driver)))
+        return {process: tuple(balancers) for process, balancers in found.items()}
+
+    def handed(self) -> dict[str, Any]:
+        """Return what the load balancers' hosts need to know of this one."""
+        release = self.release
+        spec = release.spec
+        nothing = not release.wanted_replicas
+        if nothing:
+            spec = replace(
+                spec, processes=tuple(replace(item, replicas=1) for item in spec.processes)
+            )
+        return {
+            "spec": to_mapping(spec),
+            "id": release.id,
+            "image_id": release.image_id,
+            "nothing": nothing,
+            "containers": containers_data(self.site.engine.containers({names.APP: spec.app})),
+        }
+
+
+# A load balancer's host.
+
+
+def _local(spec: AppSpec, host: str) -> AppSpec:
+    """Return what of a spec is about the load balancers on one host."""
+    refs = tuple(ref for ref in spec.load_balancers if ref.host == host)
+    balanced = {ref.process for ref in refs}
+    processes = tuple(process for process in spec.processes if process.name in balanced)
+    return replace(spec, load_balancers=refs, processes=processes)
+
+
+def _connect(spec: AppSpec) -> dict[str, tuple[Balancer, ...]]:
+    found = connect_all(spec, SystemClock())
+    for balancer in (item for group in found.values() for item in group):
+        balancer.driver.probe()
+    return found
+
+
+def _view(
+    spec: AppSpec,
+    host: str,
+    balancers: Mapping[str, tuple[Balancer, ...]],
+    epoch: int,
+    settled: Sequence[str],
+) -> dict[str, Any]:
+    """Return what a host's load balancers show, in the order of the spec."""
+    left = {process: list(group) for process, group in balancers.items()}
+    drivers = [left[ref.process].pop(0).driver for ref in spec.load_balancers]
+    return {
+        "host": host,
+        "epoch": epoch,
+        "settled": sorted(settled),
+        "backends": [
+            {"where": f"{driver.where} on {host}", "targets": targets_data(driver.targets())}
+            for driver in drivers
+        ],
+    }
+
+
+def _look(params: Mapping[str, Any]) -> dict[str, Any]:
+    host = params["part"]["host"]
+    spec = _local(parse_spec(params["spec"]), host)
+    fence = Fence(params["state_dir"], spec.app, spec.fleet.member, SystemClock())
+    return _view(spec, host, _connect(spec), fence.read().epoch, ())
+
+
+def _balance(params: Mapping[str, Any]) -> dict[str, Any]:
+    host, handed = params["part"]["host"], params["part"]["release"]
+    turn = front.turn_of(params["turn"])
+    release = _release(handed, host)
+    spec, clock = release.spec, BoundedClock(SystemClock())
+    engine = HandedEngine(handed["containers"])
+    site = Site(engine, _connect(spec), params["state_dir"], clock, spec.scope)
+    fence = Fence(params["state_dir"], spec.app, spec.fleet.member, SystemClock())
+    fence.admit(turn.holder, turn.ttl, turn.epoch)
+    journal = Journal(params["state_dir"], spec.app)
+    _persist(site, fence, turn)
+    run = Run(turn.holder.run, turn.epoch, turn.ttl, journal, fence)
+    part = Part(Where.LOAD_BALANCER)
+    outcome = Executor(release, site, run, clock, turn.resume, part).work(turn.seconds)
+    tracks = decide(release.goal(), outcome.world).tracks
+    return {
+        "changed": bool(outcome.actions),
+        "status": "failed" if outcome.error is not None else "more",
+        "busy": any(part.of(track, turn.resume.prepared) for track in tracks),
+        "actions": list(outcome.actions),
+        "progress": list(outcome.progress),
+        "journal": [asdict(row) for row in journal.written],
+        "resume": front.resume_data(outcome.resume),
+        "view": _view(spec, host, site.balancers, turn.epoch, sorted(outcome.resume.settled)),
+        **front.failure_of(outcome),
+    }
+
+
+def _release(handed: Mapping[str, Any], host: str) -> LocalRelease:
+    spec = _local(parse_spec(handed["spec"]), host)
+    if handed["nothing"]:
+        processes = tuple(replace(item, replicas=0, max_surge=1) for item in spec.processes)
+        spec = replace(spec, processes=processes)
+    elif release_id(parse_spec(handed["spec"]), handed["image_id"]) != handed["id"]:
+        raise CutoverError(f"{host}: this host names release {handed['id']} otherwise")
+    return LocalRelease(spec, handed["image_id"], whole=handed["id"])
+
+
+def _persist(site: Site, fence: Fence, turn: Turn) -> None:
+    """Bring on disk what a run that died had changed and not yet persisted."""
+    with fence.guard(turn.epoch):
+        for balancer in (item for group in site.balancers.values() for item in group):
+            balancer.driver.persist()

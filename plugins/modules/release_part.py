@@ -1,0 +1,152 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the immutable.cutover authors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One host's part of a release."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_part
+short_description: Do one host's part of a release whose load balancers are on other hosts
+version_added: 0.2.0
+description:
+  - The role P(immutable.cutover.release#role) calls it in turn on the host of the replicas and, delegated, on the hosts
+    of their load balancers, until the first one says that all is done. It is not for plays of one's own; where load
+    balancers are on the replicas' host, M(immutable.cutover.release_apply) does everything in one task.
+  - Each host re-plans from what it observes itself and from what the others were seen to be, and takes the steps that
+    are its own. The host of the replicas holds the deploy lease. A load balancer's host refuses a run whose epoch is
+    below the highest it has seen of that host.
+  - A replica is destroyed only after every load balancer's host has shown, to this run and under its own epoch, that it
+    routes nothing there. One that cannot be reached ends the run, and nothing is destroyed.
+author:
+  - The immutable.cutover authors (@immutable-cutover)
+extends_documentation_fragment:
+  - immutable.cutover._attributes
+  - immutable.cutover._engine
+  - immutable.cutover._release
+options:
+  host:
+    description:
+      - The inventory name of the load balancer's host that the task is delegated to. Empty on the host of the replicas.
+    type: str
+    default: ""
+  run:
+    description:
+      - RV(run) of the task before; empty in the first.
+    type: dict
+    default: {}
+  lease:
+    description:
+      - How the deploy lease is taken, as in M(immutable.cutover.release_apply).
+    type: dict
+    default: {}
+    suboptions:
+      wait:
+        description: Seconds to wait for another run's lease before giving up.
+        type: int
+        default: 900
+      ttl:
+        description: Seconds after which a lease that nobody renewed may be taken over.
+        type: int
+        default: 60
+  part:
+    description: Filled in by the action plugin for each call it makes; not for plays.
+    type: dict
+    default: {}
+  turn:
+    description: Filled in by the action plugin for each call it makes; not for plays.
+    type: dict
+    default: {}
+    suboptions:
+      holder:
+        description: Who deploys.
+        type: dict
+        default: {}
+      ttl:
+        description: Seconds the lease is granted for.
+        type: int
+        default: 60
+      seconds:
+        description: Seconds to work for.
+        type: float
+        default: 10
+      take_over:
+        description: Epoch whose holder is known to be dead.
+        type: int
+        default: 0
+      epoch:
+        description: Epoch this run has had since its first call.
+        type: int
+        default: 0
+      undo_follows:
+        description: Keep the lease when this call fails.
+        type: bool
+        default: false
+      plan:
+        description: Return the plan, and change nothing.
+        type: bool
+        default: false
+      resume:
+        description: What the call before handed on.
+        type: dict
+        default: {}
+seealso:
+  - module: immutable.cutover.release_apply
+  - module: immutable.cutover.release_plan
+"""
+
+EXAMPLES = r"""
+- name: Look at the load balancer
+  immutable.cutover.release_part:
+    spec: "{{ __release_spec }}"
+    host: lb1
+  delegate_to: lb1
+  register: __release_part
+
+- name: Do what is to be done on this host
+  immutable.cutover.release_part:
+    spec: "{{ __release_spec }}"
+    run: "{{ __release_part.run }}"
+  register: __release_part
+"""
+
+RETURN = r"""
+run:
+  description:
+    - What the next task is given. C(run.status) is V(more), and V(done), V(failed) or V(planned) in the end.
+  returned: always
+  type: dict
+status:
+  description:
+    - V(done), V(failed) or V(planned), in the task that ends the run. With it come all results of
+      M(immutable.cutover.release_apply).
+  returned: at the end
+  type: str
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
+    PART_SPEC,
+    failure,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+
+
+def main() -> None:
+    """Run one turn."""
+    module = AnsibleModule(argument_spec=PART_SPEC, supports_check_mode=True)
+    use_cache()
+    from ansible_collections.immutable.cutover.plugins.module_utils._apply.parts import run_part
+
+    try:
+        result = run_part(module.params, module.check_mode)
+    except CutoverError as error:
+        module.fail_json(**failure(error))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

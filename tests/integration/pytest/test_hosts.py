@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright (c) 2026, the immutable.cutover authors
+"""Several hosts: behind one load balancer, behind two of which one is away, and each on its own in batches."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.pytest.haproxy_rig import free_port
+from tests.integration.pytest.hosts_rig import LOCAL, UNREACHABLE, Fleet
+from tools.loadgen import Load
+from tools.made import note_run
+from tools.sample import ROOT, Sample
+
+CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
+"""Two checkouts can be tested at a time on one machine."""
+OLD, NEW = "1.0.0", "1.1.0"
+LOAD = ("--slow", "1-2", "--timeout", "60", "--connect-timeout", "30")
+
+
+class Clients:
+    """Load on every backend, from before to after a test's cutovers."""
+
+    def __init__(self, urls: list[str], folder: Path) -> None:
+        self._loads = [
+            Load(url, rate=40, out=folder / str(number), options=LOAD)
+            for number, url in enumerate(urls)
+        ]
+
+    def __enter__(self) -> Clients:
+        for load in self._loads:
+            load.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        for load in self._loads:
+            load.__exit__(*failure)
+
+    def lost(self) -> dict[str, int]:
+        """Return how many requests failed by outcome; end the load."""
+        found: dict[str, int] = {}
+        for load in self._loads:
+            books = load.stop()
+            assert books.planned > 0
+            found |= books.failed_by_outcome
+            if books.planned != books.accounted:
+                found["unaccounted"] = books.planned - books.accounted
+        return found
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[Sample]:
+    """Images, and HAProxy with two backends."""
+    made = Sample(f"hosts-{CHECKOUT}", ROOT / "build" / "hosts", free_port())
+    note_run(made.name)
+    backends = [
+        {"name": "shop", "bind": f"127.0.0.1:{made.port}"},
+        {"name": "shop2", "bind": f"127.0.0.1:{free_port()}"},
+    ]
+    made.prepare("-e", json.dumps({"load_balancer_backends": backends}))
+    yield made
+    made.prepare("-e", "load_balancer_state=absent")
+    subprocess.run(["docker", "network", "rm", made.network], check=False)
+
+
+@pytest.fixture
+def fleet(sample: Sample) -> Iterator[Fleet]:
+    """Two hosts on which the old version runs."""
+    folder = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
+    shutil.rmtree(folder, ignore_errors=True)
+    made = Fleet(sample, folder)
+    try:
+        yield made
+    finally:
+        made.clean()
+
+
+@pytest.fixture
+def clients(sample: Sample, tmp_path: Path) -> Clients:
+    """Load on the app."""
+    return Clients([sample.url], tmp_path)
+
+
+def deployed(fleet: Fleet) -> None:
+    first = fleet.play("replace", OLD)
+    assert first.code == 0, first.text
+    fleet.converged(OLD)
+
+
+def until(holds: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_ro_09_two_hosts_behind_one_balancer_lose_nothing(fleet: Fleet, clients: Clients) -> None:
+    planned = fleet.play("replace", OLD, "--check", "--diff")
+    assert (planned.code, fleet.replicas("b1"), fleet.targets()) == (0, {}, {}), planned.text
+    assert "serving before web 0" in planned.text
+    deployed(fleet)
+    with clients:
+        ended = fleet.play("replace", NEW)
+        assert ended.code == 0, ended.text
+        fleet.converged(NEW)
+        back = fleet.play("rollback", NEW)
+        assert back.code == 0, back.text
+        assert clients.lost() == {}
+    fleet.converged(OLD)
+    again = fleet.play("replace", OLD)
+    assert (again.code, again.changed("b1"), again.changed("b2")) == (0, 0, 0), again.text
+
+
+def test_cr_11_b62_disjoint_limits_at_once_keep_the_floor_of_the_fleet(
+    fleet: Fleet, clients: Clients
+) -> None:
+    deployed(fleet)
+    strategy = {"max_surge": 0, "max_unavailable": 1}
+    for member in fleet.members:
+        fleet.hosts[member]["release_fleet"]["min_serving"] = 3
+    with clients:
+        runs = [
+            fleet.start("replace", NEW, "--limit", member, release_strategy=strategy)
+            for member in fleet.members
+        ]
+        lowest = 4
+        while any(run.poll() is None for run in runs):
+            lowest = min(lowest, sum(status == "UP" for status in fleet.targets().values()))
+            time.sleep(0.02)
+        assert [run.returncode for run in runs] == [0, 0], [run.communicate()[0] for run in runs]
+        assert clients.lost() == {}
+    assert lowest == 3
+    fleet.converged(NEW)
+
+
+def test_lb_10_nothing_is_destroyed_while_one_of_two_balancers_is_away(
+    fleet: Fleet, clients: Clients
+) -> None:
+    other = fleet.folder / "other.sock"
+    other.symlink_to(fleet.socket)
+    fleet.hosts["lb2"] = dict(LOCAL)
+    fleet.balancers.append({"backend": "shop2", "host": "lb2", "socket": str(other)})
+    deployed(fleet)
+    old = fleet.replicas("b1")
+    with clients:
+        run = fleet.start("replace", NEW, "--limit", "b1")
+        until(lambda: len(fleet.replicas("b1")) > len(old), run)
+        other.unlink()
+        text = run.communicate(timeout=120)[0]
+        assert run.returncode != 0
+        assert "other.sock" in text
+        assert old.items() <= fleet.replicas("b1").items()
+        assert set(old) <= set(fleet.targets("shop2"))
+        unreachable = {**fleet.hosts["lb2"], **UNREACHABLE}
+        reachable, fleet.hosts["lb2"] = fleet.hosts["lb2"], unreachable
+        refused = fleet.play("replace", NEW, "--limit", "b1")
+        assert refused.code != 0
+        assert "lb2" in refused.text
+        assert old.items() <= fleet.replicas("b1").items()
+        fleet.hosts["lb2"] = reachable
+        other.symlink_to(fleet.socket)
+        ended = fleet.play("replace", NEW)
+        assert ended.code == 0, ended.text
+        assert clients.lost() == {}
+    fleet.converged(NEW)
+
+
+def test_cr_01_a_run_that_dies_anywhere_is_gone_on_with(fleet: Fleet, clients: Clients) -> None:
+    deployed(fleet)
+    version = OLD
+    with clients:
+        for where in ("engine", "balancer"):  # when one was started, and when one was registered
+            version = NEW if version == OLD else OLD
+            run = fleet.start("replace", version, "--limit", "b1")
+            until(partial(newer, fleet, where, seen(fleet, where)), run)
+            run.kill()
+            ended = fleet.play("replace", version)
+            assert ended.code == 0, ended.text
+            fleet.converged(version)
+        assert clients.lost() == {}
+
+
+def newer(fleet: Fleet, where: str, before: set[str]) -> set[str]:
+    return seen(fleet, where) - before
+
+
+def seen(fleet: Fleet, where: str) -> set[str]:
+    return set(fleet.replicas("b1") if where == "engine" else fleet.targets())
+
+
+def test_ro_02_what_never_gets_ready_is_taken_back_and_stops_the_next_host(
+    fleet: Fleet, clients: Clients
+) -> None:
+    deployed(fleet)
+    before = [fleet.replicas(member) for member in fleet.members]
+    never = {"STARTUP_DELAY": "600", "ACCESS_LOG": "0"}
+    web = fleet.sample.spec(NEW)["release_processes"]["web"]
+    web |= {"replicas": 2}
+    web["readiness"] |= {"timeout": 3}
+    with clients:
+        ended = fleet.play("replace", NEW, release_env=never, release_processes={"web": web})
+        assert ended.code != 0
+        assert clients.lost() == {}
+    assert "rolled back: release" in ended.text, ended.text
+    assert not re.search("^b2 ", ended.text.partition("PLAY RECAP")[2], re.MULTILINE)
+    assert [fleet.replicas(member) for member in fleet.members] == before
+    fleet.converged(OLD)

@@ -1,0 +1,220 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A run over several hosts, from task to task: what each call is given, and how the run ends."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.playbook.task import Task
+
+from ansible_collections.immutable.cutover.plugins.action import release_part
+from ansible_collections.immutable.cutover.plugins.action.release_part import ActionModule
+from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
+
+Answer = dict[str, Any]
+VIEW = {"host": "lb1", "epoch": 4, "settled": ["x"], "backends": []}
+
+
+class Scripted(ActionModule):
+    """The action with a module that gives prepared answers, in order."""
+
+    answers: list[Answer]
+    calls: list[Answer]
+
+    def _execute_module(
+        self, module_name: str, module_args: Answer, task_vars: dict[str, Any]
+    ) -> Answer:
+        self.calls.append(json.loads(json.dumps(module_args)))
+        return {"invocation": {}, **self.answers.pop(0)}
+
+
+class Play:
+    """The tasks of one host's play: the run goes from each to the next."""
+
+    def __init__(self) -> None:
+        self.run: Answer = {}
+        self.said: list[str] = []
+        self.calls: list[Answer] = []
+
+    def task(self, *answers: Answer, host: str = "", check: bool = False, **options: Any) -> Answer:
+        task = Task()
+        task.action, task.check_mode = release_part.MODULE, check
+        task.args = {"spec": {"app": "shop"}, "host": host, "run": self.run, **options}
+        connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
+        action = Scripted(task, connection, None, None, None, None)
+        action.answers, action.calls = list(answers), self.calls
+        action._display = SimpleNamespace(display=self.said.append)
+        result = action.run(None, {"inventory_hostname": "b1"})
+        assert action.answers == [], "an answer that nobody asked for"
+        self.run = json.loads(json.dumps(result.get("run", {})))
+        return result
+
+    def begun(self) -> Play:
+        self.task({"view": {**VIEW, "epoch": 3}}, host="lb1")
+        self.task(at_home())
+        return self
+
+
+@pytest.fixture
+def play(monkeypatch: pytest.MonkeyPatch) -> Play:
+    clock = FakeClock()
+    monkeypatch.setattr(release_part, "SystemClock", lambda: clock)
+    return Play()
+
+
+def at_home(status: str = "more", **more: Any) -> Answer:
+    return {
+        "status": status,
+        "changed": True,
+        "app": "shop",
+        "release": "0123abcd",
+        "epoch": 4,
+        "lines": [],
+        "actions": [f"home {status}"],
+        "progress": ["web 0/1 replaced"],
+        "before": {"web": "old"},
+        "after": {"web": "new"},
+        "journal": [],
+        "resume": {"prepared": ["n"], "pending": {}},
+        "handed": {"id": "0123abcd"},
+        **more,
+    }
+
+
+def at_balancer(status: str = "more", **more: Any) -> Answer:
+    return {
+        "status": status,
+        "changed": True,
+        "busy": False,
+        "actions": ["register n"],
+        "progress": ["draining a"],
+        "journal": [{"step": "register"}],
+        "resume": {"settled": ["n"]},
+        "view": VIEW,
+        **more,
+    }
+
+
+def failed(verb: str) -> Answer:
+    step = {"verb": verb, "replica": "n"}
+    return {"error": "it broke", "failed_step": step, "worth_undoing": verb != "await"}
+
+
+def sides(play: Play) -> list[str]:
+    return [call["part"]["side"] for call in play.calls]
+
+
+def test_turns_until_the_home_of_the_replicas_says_done(play: Play) -> None:
+    play.begun()
+    play.task(at_balancer(), host="lb1")
+    result = play.task(at_home("done"))
+    assert sides(play) == ["look", "host", "balancer", "host"]
+    assert (result["status"], result["changed"], result["before"]) == (
+        "done",
+        True,
+        {"web": "old"},
+    )
+    assert result["actions"] == ["home more", "register n", "home done"]
+    assert play.run == {"status": "done"}
+    look, first, balancer, last = play.calls
+    assert "to" not in look
+    assert [call["turn"]["epoch"] for call in (first, balancer, last)] == [0, 4, 4]
+    assert first["part"]["views"][0]["epoch"] == 3
+    assert (balancer["part"]["host"], balancer["part"]["release"]) == ("lb1", {"id": "0123abcd"})
+    assert balancer["turn"]["resume"] == {"prepared": ["n"]}
+    assert last["part"]["views"] == [VIEW]
+    assert len({call["turn"]["holder"]["run"] for call in play.calls}) == 1
+
+
+def test_a_run_that_is_over_calls_nothing_more(play: Play) -> None:
+    play.begun()
+    play.task(at_home("done"))
+    assert play.task(host="lb1") == {"changed": False, "run": {**play.run}}
+    assert play.run["status"] == "done"
+
+
+def test_a_balancer_that_is_busy_gets_some_more_turns_and_tells(play: Play) -> None:
+    play.begun()
+    play.task(*[at_balancer(busy=True)] * release_part.TURNS, host="lb1")
+    assert play.said.count("[b1] draining a") == release_part.TURNS
+    assert play.calls[-1]["turn"]["resume"] == {"settled": ["n"], "prepared": ["n"]}
+
+
+def test_what_comes_up_and_fails_at_a_balancer_is_undone(play: Play) -> None:
+    play.begun()
+    play.task(at_balancer("failed", **failed("activate")), host="lb1")
+    assert play.run["status"] == "more"
+    play.task(at_home())
+    assert "activate failed: it broke (on lb1); going back" in play.said[-1]
+    undo = play.calls[-1]
+    assert (undo["to"], undo["turn"]["undo_follows"], undo["turn"]["resume"]) == ("undo", False, {})
+    play.task(at_balancer(), host="lb1")
+    result = play.task(at_home("done"))
+    assert (result["failed"], result["rolled_back"]) == (True, True)
+    assert result["msg"] == (
+        "activate failed: it broke (on lb1); rolled back: release 0123abcd serves again"
+    )
+
+
+def test_a_drain_that_does_not_end_is_not_undone(play: Play) -> None:
+    play.begun()
+    play.task(at_balancer("failed", **failed("await")), host="lb1")
+    result = play.task({"changed": True})
+    assert sides(play)[-1] == "give_back"
+    assert (result["failed"], result["msg"]) == (True, "await failed: it broke (on lb1)")
+
+
+def test_lb_10_a_balancer_that_cannot_begin_ends_the_run_and_the_lease_is_given_back(
+    play: Play,
+) -> None:
+    play.begun()
+    play.task({"failed": True, "msg": "no socket"}, host="lb1")
+    assert play.task(host="lb2") == {"changed": False, "run": play.run}, "lb2 is left alone"
+    result = play.task({"changed": True})
+    assert sides(play) == ["look", "host", "balancer", "give_back"]
+    assert (result["failed"], result["msg"]) == (True, "no socket")
+
+
+def test_a_balancer_that_cannot_be_looked_at_fails_before_anything(play: Play) -> None:
+    result = play.task({"failed": True, "msg": "no socket"}, host="lb1")
+    assert (result["failed"], sides(play)) == (True, ["look"])
+
+
+def test_what_is_refused_at_home_fails_at_once(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1")
+    result = play.task({"failed": True, "msg": "app: bad", "path": "app"})
+    assert (result["failed"], result["msg"], result["path"]) == (True, "app: bad", "app")
+    assert sides(play) == ["look", "host"]
+
+
+def test_the_plan_is_shown_in_check_mode(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1", check=True)
+    plan = {"needed": True, "lines": ["start n"], "before": {}, "after": {"web": 1}}
+    result = play.task(plan, check=True)
+    assert (result["changed"], result["status"], play.run) == (
+        True,
+        "planned",
+        {"status": "planned"},
+    )
+    assert play.calls[-1]["turn"]["plan"] is True
+
+
+def test_a_failure_at_home_is_undone_in_the_same_task(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1")
+    play.task(at_home("failed", **failed("ready")), at_home())
+    assert [call.get("to", "") for call in play.calls] == ["", "", "undo"]
+    assert play.run["undoing"] == "ready failed: it broke"
+
+
+def test_going_back_that_fails_says_both(play: Play) -> None:
+    play.begun()
+    play.task(at_balancer("failed", **failed("activate")), host="lb1")
+    play.task(at_home())
+    play.task(at_balancer("failed", **failed("activate")), host="lb1")
+    result = play.task({"changed": True})
+    assert "going back failed too: activate failed" in result["msg"]
+    assert result["msg"].endswith("run the same playbook again to go on")
