@@ -22,7 +22,7 @@ from tools.sample import rows
 # What a client asks of the demo's app, from a web server that only has files and one script.
 PATHS = r"""http-request set-path /cgi-bin/slow if { path /slow }
     http-request set-path /tag if { path / }"""
-MIX = {"keepalive": 30.0, "new": 20.0}
+MIX = {"keepalive": 12.0, "new": 8.0}
 
 
 class Rollouts:
@@ -65,7 +65,7 @@ class Rollouts:
             "readiness": {"path": "/readyz", "interval": 1, "successes": 1, "timeout": 30},
             "drain": {"timeout": 30},
             "stop": {"grace_period": 2},
-            "resources": {"memory": "32m", "cpus": 0.5, "pids": 64},
+            "resources": {"memory": "32m", "cpus": 1, "pids": 64},
         }
         return {
             "app": self.app,
@@ -147,7 +147,7 @@ class Rollouts:
             targets.activate(driver, started.name)
         driver.persist()
 
-    def load(self, out: Path, *, slow: float = 4.0) -> Load:
+    def load(self, out: Path, *, slow: float = 2.0) -> Load:
         """Return the load of these tests, not yet started."""
         options = ("--slow", "0.5-1", "--timeout", "30", "--connect-timeout", "10")
         mix = {**MIX, "slow": slow}
