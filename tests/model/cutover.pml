@@ -7,6 +7,9 @@
 // at any moment (a kill, a pause, a lease that ended), and what it had under way may still land later: its tracks go on
 // as long as nothing stops them. The load balancer does what it was told some time later. Clients send all the time.
 //
+// The decisions are those of the strategy rolling. The other strategies take the same steps, behind the same checks at the
+// moment of acting, in another order; their decisions are in the state machine of test_planner_machine.py, not here.
+//
 // The five rules, each of which can be left out to see that it is needed:
 //   READY     only what is ready gets traffic          (-DNO_READY)
 //   CAP       enough others serve, in the load balancer's own view, when something is drained   (-DNO_CAP)
@@ -24,7 +27,7 @@
 
 // What is what, each `file: function` below plugins/module_utils/ (a test holds these names against the code):
 //   look       _apply/observe.py: observe
-//   decide     _release/rolling.py: decide, _cleanups, _retire, _ups
+//   decide     _release/rolling.py: decide, _cleanups, _ups   _release/tracks.py: retire
 //   START      _apply/step_runner.py: _start       _apply/replicas.py: start_replica
 //   REGISTER   _apply/step_runner.py: _register    _apply/targets.py: register_standby
 //   READY      _apply/step_runner.py: _ready       _apply/targets.py: await_healthy
@@ -174,7 +177,7 @@ inline decide(me, r) {
     :: wanted && READY(r) && told[r] == ABSENT && does[r] == ABSENT -> step = REGISTER
     :: wanted && READY(r) && told[r] == IDLE -> step = ACTIVATE
     :: !wanted && SERVES(r) && CAP_TO_PLAN(1) -> step = DRAIN                             /* drains */
-    :: !wanted && told[r] == ACTIVE && !SERVES(r) && CAP_TO_PLAN(0) -> step = DRAIN       /* rolling._retire */
+    :: !wanted && told[r] == ACTIVE && !SERVES(r) && CAP_TO_PLAN(0) -> step = DRAIN       /* tracks.retire */
     :: !wanted && told[r] == IDLE && VIEW(r) && DRAINCHK(r) && CAP_TO_PLAN(0) -> step = DEREGISTER
     :: !wanted && container[r] != NONE && told[r] == ABSENT && VIEW(r) && CAP_TO_PLAN(0) -> step = DESTROY
     :: else

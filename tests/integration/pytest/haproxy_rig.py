@@ -47,7 +47,7 @@ global
 
 defaults
     mode http
-    timeout connect 2s
+    timeout connect 8s
     timeout client 30s
     timeout server 30s
     timeout check 2s
@@ -176,11 +176,15 @@ class Haproxy:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
         return [int(pid) for pid in children.read_text().split()]
 
+    def signal_reload(self) -> None:
+        """Ask the master to reload, and wait for nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR2)
+
     def reload(self) -> None:
         """Have the master start a new worker; the old one leaves when its work is done."""
-        assert self._process is not None
         before = self.pid()
-        self._process.send_signal(signal.SIGUSR2)
+        self.signal_reload()
         eventually(lambda: self._answers() and self.pid() != before)
         eventually(self._master_answers)  # else it may miss the next signal
 

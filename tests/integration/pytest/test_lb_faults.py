@@ -46,36 +46,6 @@ def opened(made: Bench) -> Iterator[Bench]:
         made.close()
 
 
-# LB-05: a balancer that forgets.
-
-
-def test_lb_05_a_drain_that_a_restart_forgot_is_noticed_by_who_waits_for_it(bench: Bench) -> None:
-    """It was active when the file was last written, so it comes back active, and idle as it is, it is not drained."""
-    bench.up("one")
-    bench.up("two")
-    targets.start_drain(bench.lb, "one")
-    bench.haproxy.restart()
-    eventually(lambda: targets.find(bench.lb, "one").serving)
-    assert bench.work("one") == 0  # what an order without VIEW would take for drained
-    stale = refusal(lambda: targets.await_drained(bench.lb, ["one"], 5, CLOCK))
-    assert stale.kind is Kind.STALE and "the balancer forgot" in stale.message
-    assert {bench.haproxy.get()[1] for _again in range(4)} == {"one", "two"}
-
-
-def test_lb_05_a_server_that_a_restart_lost_is_registered_anew(bench: Bench) -> None:
-    bench.up("one")
-    app = bench.app("two")
-    targets.register_standby(bench.lb, "two", app.address, app.port)  # and not persisted
-    bench.haproxy.restart()
-    assert refusal(lambda: targets.activate(bench.lb, "two")).kind is Kind.TARGET_NOT_FOUND
-    assert targets.register_standby(bench.lb, "two", app.address, app.port).changed
-    targets.await_healthy(bench.lb, "two", 5, CLOCK)
-    assert targets.activate(bench.lb, "two").changed
-
-
-# LB-07: sticky clients.
-
-
 class Client(threading.Thread):
     """One client that goes on asking, with a pause or without."""
 
@@ -105,6 +75,89 @@ class Client(threading.Thread):
         seen = len(self.answers)
         eventually(lambda: len(self.answers) >= seen + count, 15)
         return self.answers[-1]
+
+
+# LB-05: a balancer that forgets.
+
+
+def test_lb_05_a_drain_that_a_restart_forgot_is_noticed_by_who_waits_for_it(bench: Bench) -> None:
+    """It was active when the file was last written, so it comes back active, and idle as it is, it is not drained."""
+    bench.up("one")
+    bench.up("two")
+    targets.start_drain(bench.lb, "one")
+    bench.haproxy.restart()
+    eventually(lambda: targets.find(bench.lb, "one").serving)
+    assert bench.work("one") == 0  # what an order without VIEW would take for drained
+    stale = refusal(lambda: targets.await_drained(bench.lb, ["one"], 5, CLOCK))
+    assert stale.kind is Kind.STALE and "the balancer forgot" in stale.message
+    assert {bench.haproxy.get()[1] for _again in range(4)} == {"one", "two"}
+
+
+def test_lb_05_a_server_that_a_restart_lost_is_registered_anew(bench: Bench) -> None:
+    bench.up("one")
+    app = bench.app("two")
+    targets.register_standby(bench.lb, "two", app.address, app.port)  # and not persisted
+    bench.haproxy.restart()
+    assert refusal(lambda: targets.activate(bench.lb, "two")).kind is Kind.TARGET_NOT_FOUND
+    assert targets.register_standby(bench.lb, "two", app.address, app.port).changed
+    targets.await_healthy(bench.lb, "two", 5, CLOCK)
+    assert targets.activate(bench.lb, "two").changed
+
+
+NAP = """
+local asked = io.open("{dir}/nap")
+if asked then
+    asked:close()
+    os.execute("touch {dir}/napping; sleep 4")
+end
+"""
+
+
+def test_lb_05_a_cutover_during_a_reload_ends_nothing_that_the_new_worker_routes_to(
+    bench: Bench,
+) -> None:
+    """It waits for the master, finds the new worker sending requests there, and refuses; the next try works."""
+    with Client(bench.haproxy, pause=0.005) as client:
+        with a_reload_under_way(bench):
+            seen = len(client.answers)
+            refused = refusal(lambda: bench.down("one"))
+        assert refused.kind in (Kind.STALE, Kind.UNREACHABLE), refused
+        client.another(20)
+        bench.down("one")
+        client.another(5)
+    assert set(client.answers[seen:]) == {(200, "one"), (200, "two")}
+    assert client.answers[-1] == (200, "two")
+
+
+def test_lb_05_who_asks_only_the_old_worker_ends_what_the_new_one_routes_to(bench: Bench) -> None:
+    """The naive order: drained, idle and deregistered where nobody looks any more."""
+    with a_reload_under_way(bench):
+        bench.lb = bench.haproxy.driver(master_socket="")
+        bench.down("one")
+    # Requests are lost from now until its health check fails.
+    assert targets.find(bench.haproxy.driver(), "one").admin is Admin.ACTIVE
+
+
+@contextlib.contextmanager
+def a_reload_under_way(bench: Bench) -> Iterator[None]:
+    """Two servers; while the body runs, a new worker has read the file and does not work yet."""
+    script = bench.dir / "nap.lua"
+    script.write_text(NAP.format(dir=bench.dir))
+    with bench.haproxy.config.open("a") as config:  # read after the targets
+        config.write(f"\nglobal\n    lua-load {script}\n")
+    bench.haproxy.restart()
+    bench.up("one")
+    bench.up("two")
+    (bench.dir / "nap").touch()
+    before = bench.haproxy.pid()
+    bench.haproxy.signal_reload()
+    eventually((bench.dir / "napping").exists)
+    (bench.dir / "nap").unlink()
+    yield
+    eventually(lambda: bench.haproxy.pid() != before, 20)
+
+
+# LB-07: sticky clients.
 
 
 def test_lb_07_a_sticky_client_of_a_draining_server_moves_without_loss(sticky: Bench) -> None:

@@ -14,6 +14,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply import fr
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import UNDO
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.replicas import start_replica
+from ansible_collections.immutable.cutover.plugins.module_utils._argspec import APPLY_SPEC
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World
 from tests.integration.pytest.haproxy_rig import CLOCK, Haproxy
 from tools.loadgen import Load
@@ -22,7 +23,8 @@ from tools.sample import rows
 # What a client asks of the demo's app, from a web server that only has files and one script.
 PATHS = r"""http-request set-path /cgi-bin/slow if { path /slow }
     http-request set-path /tag if { path / }"""
-MIX = {"keepalive": 30.0, "new": 20.0}
+TURN: Mapping[str, Mapping[str, Any]] = APPLY_SPEC["turn"]["options"]
+MIX = {"keepalive": 12.0, "new": 8.0}
 
 
 class Rollouts:
@@ -65,7 +67,7 @@ class Rollouts:
             "readiness": {"path": "/readyz", "interval": 1, "successes": 1, "timeout": 30},
             "drain": {"timeout": 30},
             "stop": {"grace_period": 2},
-            "resources": {"memory": "32m", "cpus": 0.5, "pids": 64},
+            "resources": {"memory": "32m", "cpus": 1, "pids": 64},
         }
         return {
             "app": self.app,
@@ -80,15 +82,9 @@ class Rollouts:
 
     def call(self, spec: Mapping[str, Any], *, to: str = "", **turn: Any) -> dict[str, Any]:
         """Make one call of release_apply."""
-        defaults: dict[str, Any] = {
-            "holder": {"run": f"run-{self._runs}", "user": "test"},
-            "ttl": 60,
-            "seconds": 20,
-            "take_over": 0,
-            "epoch": 0,
-            "undo_follows": False,
-            "resume": {},
-        }
+        defaults = {key: option.get("default") for key, option in TURN.items()}
+        holder = {"run": f"run-{self._runs}", "user": "test"}
+        defaults |= {"holder": holder, "ttl": 60, "seconds": 20}
         return front.apply_release(
             {
                 "spec": spec,
@@ -147,7 +143,7 @@ class Rollouts:
             targets.activate(driver, started.name)
         driver.persist()
 
-    def load(self, out: Path, *, slow: float = 4.0) -> Load:
+    def load(self, out: Path, *, slow: float = 2.0) -> Load:
         """Return the load of these tests, not yet started."""
         options = ("--slow", "0.5-1", "--timeout", "30", "--connect-timeout", "10")
         mix = {**MIX, "slow": slow}
