@@ -25,7 +25,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.reproduce
     verify,
 )
 
-VERIFY_SPEC: dict[str, t.Any] = FETCH_SPEC
+VERIFY_SPEC: dict[str, t.Any] = {
+    name: option for name, option in FETCH_SPEC.items() if name != "apt_sources"
+}
 
 
 def verify_images(params: Params) -> dict[str, t.Any]:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import pathlib
 import shutil
+import sys
+import tempfile
+import traceback
 import typing as t
 
 import pytest
@@ -65,6 +69,47 @@ def test_another_place_and_time_give_the_same_digests(world: World) -> None:
     assert second.image_id == first.image_id
     assert second.manifest_digest == first.manifest_digest
     assert second.layers == first.layers
+
+
+NOBODY = 65534
+FORBIDDEN = ("socket.", "subprocess.", "os.exec", "os.fork", "os.posix_spawn", "os.system")
+
+
+def test_an_app_needs_no_root_no_daemon_no_network_and_no_other_program(world: World) -> None:
+    expected = record_of(world.bake()).manifest_digest
+    with tempfile.TemporaryDirectory() as name:
+        root = pathlib.Path(name) / "world"
+        shutil.copytree(world.root, root)
+        shutil.rmtree(root / "output/records/shop")
+        if os.geteuid() == 0:
+            for path in (root.parent, root, *root.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        child = os.fork()
+        if child == 0:
+            _bake_as_nobody(dataclasses.replace(world, root=root), expected)
+        _pid, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0, "its traceback is above"
+
+
+def _bake_as_nobody(world: World, expected: str) -> t.NoReturn:
+    """Bake in a process of its own that can do nothing else, and end it."""
+    code = 1
+    try:
+        if os.geteuid() == 0:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+        sys.addaudithook(_forbid)
+        code = 0 if record_of(world.bake()).manifest_digest == expected else 2
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def _forbid(event: str, arguments: tuple[t.Any, ...]) -> None:
+    if event.startswith(FORBIDDEN):
+        raise AssertionError(f"{event}{arguments}")
 
 
 def test_check_mode_predicts_and_writes_nothing(world: World) -> None:
