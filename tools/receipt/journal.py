@@ -40,6 +40,9 @@ class Event:
     """Long-lived connections that the step closed."""
     gate: str = ""
     kind: str = ""
+    at: str = ""
+    verdict: str = ""
+    reason: str = ""
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> Event:
@@ -55,6 +58,9 @@ class Event:
             closed=int((row.get("detail") or {}).get("long_lived_closed") or 0),
             gate=str((row.get("detail") or {}).get("gate") or ""),
             kind=str((row.get("detail") or {}).get("kind") or ""),
+            at=str((row.get("detail") or {}).get("at") or ""),
+            verdict=str((row.get("detail") or {}).get("verdict") or ""),
+            reason=str((row.get("detail") or {}).get("reason") or ""),
         )
 
 
@@ -109,6 +115,25 @@ def gates(events: Iterable[Event]) -> list[Gate]:
         elif waits and (event.outcome == OK if here else bool(event.replica)):
             found[-1] = replace(found[-1], until=event.time - (0 if here else event.seconds))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was found of a canary; C(at) is the gate, or empty for the watch beside it."""
+
+    time: float
+    at: str
+    verdict: str
+    reason: str
+
+
+def verdicts(events: Iterable[Event]) -> list[Verdict]:
+    """Every verdict, in order."""
+    found = [event for event in events if event.step == "analysis" and event.verdict]
+    return [
+        Verdict(event.time, event.at, event.verdict, event.reason)
+        for event in sorted(found, key=lambda event: event.time)
+    ]
 
 
 def read_events(path: Path | str) -> list[Event]:

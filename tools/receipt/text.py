@@ -98,6 +98,15 @@ def _gates(part: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _verdicts(part: Mapping[str, Any]) -> list[str]:
+    """What was found of a canary."""
+    return [
+        f"  {found['verdict']} at {found['at'] or 'the watch'} ({found['time'] - part['started']:+.1f} s): "
+        f"{found['reason']}"
+        for found in part["verdicts"]
+    ]
+
+
 def _cutover(part: Mapping[str, Any]) -> list[str]:
     requests = part["requests"]
     verdict = f"{requests['failed']:,} failed of {requests['planned']:,} requests"
@@ -109,6 +118,7 @@ def _cutover(part: Mapping[str, Any]) -> list[str]:
         _versions(part),
         *_closed(part),
         *_gates(part),
+        *_verdicts(part),
         *_failures(part),
         "",
         *_latency(part),

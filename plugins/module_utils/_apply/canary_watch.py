@@ -80,12 +80,13 @@ class CanaryWatch:
         self._seen: dict[str, _Seen] = {}
         self._next = 0.0
         self.note = ""
-        """What the last look at a gate has found, for a person who waits."""
+        """What the last look has found, for a person who waits."""
 
     def look(self, goal: Goal, world: World) -> None:
         """Read the counters, and raise GateFailed as soon as the canary costs too many requests, or has ended."""
         self._goal = goal
         if goal.strategy != "canary" or goal.going_back or canary.position(goal).hold is None:
+            self.note = ""
             return
         self._refuse_ended(goal, world)
         now = self.site.clock.monotonic()
@@ -101,6 +102,7 @@ class CanaryWatch:
         key = f"watch:{process}"
         sides = self._figures(key, process)
         verdict = analysis.errors(asked, *sides)
+        self.note = verdict.reason
         if verdict.outcome is Outcome.FAIL:
             self._fail(verdict, {process: sides})
         if verdict.outcome is Outcome.PASS and now - self._window(key, process).since >= WINDOW:
@@ -230,7 +232,7 @@ class CanaryWatch:
 
     def _told(self, outcome: str, verdict: Verdict, sides: Mapping[str, Any], gate: str) -> None:
         detail = {
-            "gate": gate,
+            "at": gate,
             "verdict": verdict.outcome.value,
             "reason": verdict.reason,
             "percent": canary.position(self._goal).percent,

@@ -410,7 +410,7 @@ class Executor:
                 epoch=self._run.epoch,
                 app=self._release.spec.app,
                 process=step.process if step else "",
-                replica=step.replica if step else "",
+                replica=step.replica if step and step.replica != step.process else "",
                 release=release,
                 version=self._versions.get(release, ""),
                 step=verb,
@@ -431,8 +431,8 @@ class Executor:
             lines.append(f"{want.process} {done}/{want.replicas} replaced")
         if self._hold is not None and self._hold.kind == "pause":
             lines.append(f"gate {self._hold.gate}: {self._gates.left(self._hold):.0f} s left")
-        if self._hold is not None and self._hold.kind == "analysis":
-            lines.append(f"gate {self._hold.gate}: {self._watch.note}")
+        if self._watch.note:
+            lines.append(self._watch.note)
         for name, step in sorted(self._current.items()):
             began = self._pending.get(f"{step.verb.value}:{name}", self._clock.now())
             waited = f"{self._clock.now() - began:.0f} s"

@@ -33,7 +33,7 @@ def lines(plan: Plan) -> list[str]:
         if batch.hold is not None and not batch.tracks:
             result.append(f"{number:>3}. {gate(batch.hold)}")
         for track in batch.tracks:
-            result.append(f"{number:>3}. {track.replica}: {_verbs(track)}")
+            result.append(f"{number:>3}. {track.replica}: {_verbs(track)}{_weights(track)}")
     return result
 
 
@@ -110,6 +110,15 @@ def _step(step: Step) -> dict[str, object]:
 
 def _verbs(track: Track) -> str:
     return ", ".join(step.verb.value for step in track.steps)
+
+
+def _weights(track: Track) -> str:
+    """Say which weights a step gives, the names with one weight together."""
+    found: dict[int, list[str]] = {}
+    for step in track.steps:
+        for name, weight in step.weights if step.verb is Verb.WEIGH else ():
+            found.setdefault(weight, []).append(name)
+    return "".join(f" {weight} ({', '.join(names)})" for weight, names in found.items())
 
 
 def _counts(capacity: tuple[tuple[str, int], ...]) -> str:

@@ -18,7 +18,7 @@ from tools.loadgen.outcome import HTTP_5XX, OK, TRUNCATED, Row
 from tools.loadgen.plan import Planned
 from tools.receipt import Cutover, build, render_html, render_text, write
 from tools.receipt.chart import nice_ceiling, nice_step, timeline, version_styles
-from tools.receipt.journal import Event, gates, replicas
+from tools.receipt.journal import Event, gates, replicas, verdicts
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = json.loads((ROOT / "docs" / "receipt.schema.json").read_text(encoding="utf-8"))
@@ -289,3 +289,24 @@ def test_gates_are_from_the_first_wait_until_something_goes_on() -> None:
         for item in gates(map(Event.parse, rows))
     ]
     assert found == [("approval", 1.0, 9.0), ("scale_down", 12.0, 42.5), ("approval", 50.0, None)]
+
+
+def test_ro_14_verdicts_are_told_in_order_and_are_no_gates() -> None:
+    detail = {"at": "2-analysis-at-10", "verdict": "pass", "reason": "0 of 200 failed"}
+    blank = {"replica": "", "process": ""}
+    rows = [
+        event(9.0, "analysis", "failed", NEW)
+        | blank
+        | {"detail": {**detail, "at": "", "verdict": "fail"}},
+        gate_row(1.0, "begin", "2-analysis-at-10", "analysis"),
+        event(4.0, "analysis", "ok", NEW) | blank | {"detail": detail},
+        gate_row(4.0, "ok", "2-analysis-at-10", "analysis"),
+        event(5.0, "weigh", "ok", NEW) | {"replica": ""},
+    ]
+    events = [Event.parse(row) for row in rows]
+    assert [(item.at, item.verdict) for item in verdicts(events)] == [
+        ("2-analysis-at-10", "pass"),
+        ("", "fail"),
+    ]
+    assert [(gate.gate, gate.until) for gate in gates(events)] == [("2-analysis-at-10", T0 + 4.0)]
+    assert replicas(events, {}) == []

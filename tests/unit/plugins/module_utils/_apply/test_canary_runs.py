@@ -72,7 +72,10 @@ def test_check_mode_shows_the_way_to_the_gate(host: Host) -> None:
     second = spec(host, "2", OTHER_IMAGE_ID)
     shown = host.plan(second)
     lines = " ".join(shown["lines"])
-    assert "weigh" in lines and "gate 2-pause-at-10: waits until it is promoted" in lines
+    assert (
+        "web: weigh 9 (shop-web-" in lines
+        and "gate 2-pause-at-10: waits until it is promoted" in lines
+    )
     real = host.apply(second)
     names = [[item["name"] for item in side["after"]["web"]] for side in (shown, real)]
     assert names[0] == names[1]

@@ -170,7 +170,7 @@ def test_ro_14_a_pass_takes_its_time_and_its_sample() -> None:
 
     assert until(second) == (Answer.PASSED, 20)
     assert bench.rows[-1][0] == "ok"
-    assert bench.rows[-1][1]["gate"] == "2-analysis-at-10"
+    assert bench.rows[-1][1]["at"] == "2-analysis-at-10"
 
 
 def test_ro_14_the_window_goes_on_over_calls() -> None:
