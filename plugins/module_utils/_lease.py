@@ -25,6 +25,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._state import (
     file_lock,
     private_folder,
     read_json,
+    sweep_drafts,
     write_json,
 )
 
@@ -100,6 +101,8 @@ class Lease:
             refusal = self.refusal(state, holder, take_over)
             if refusal is not None:
                 raise refusal
+            # Nobody writes here now: everything else is written under the same lock, shared.
+            sweep_drafts(self._folder, os.path.join(self._folder, "releases"))
             return self._write(LeaseState(state.epoch + 1, holder, now, now, ttl))
 
     def refusal(self, state: LeaseState, holder: Holder, take_over: int = 0) -> LeaseHeld | None:

@@ -22,10 +22,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.pytest.kill_check")
-from tests.integration.pytest import kill_check as check
 from tests.integration.pytest.haproxy_rig import free_port
-from tests.integration.pytest.kill_rig import (
+from tools.chaos import check
+from tools.chaos.rig import (
     MODULE_DEPTH,
     REPLICAS,
     VERSIONS,
@@ -106,13 +105,13 @@ class World:
         self.traffic = traffic
         self.current = current
         self.lost_before = 0
+        self.journal = check.tail(site)
 
     def judge(self, wanted: Release) -> None:
         """Assert everything that must hold now."""
         self.current = wanted
-        check.converged(self.site, wanted)
-        check.unchanged(self.site, wanted)
-        assert self.site.lease()["holder"] is None
+        assert check.converged(self.site, wanted, self.journal.rows()) == []
+        assert check.unchanged(self.site, wanted) == []
         lost = self.traffic.lost()
         new, self.lost_before = lost[self.lost_before :], len(lost)
         assert new == []
@@ -133,6 +132,7 @@ def shared(site: Site) -> Iterator[World]:
 @pytest.fixture
 def world(shared: World) -> Iterator[World]:
     """The same for each test; one that failed does not spoil the next."""
+    shared.journal = check.tail(shared.site)
     yield shared
     shared.site.tidy()
     if [seen.env["GREETING"] for seen in check.containers(shared.site)] != [
@@ -175,7 +175,7 @@ class Forked:
 
 def leased(run: Playing) -> bool:
     """The moment when it has the lease and has done nothing yet."""
-    return run._site.lease()["epoch"] > run.before
+    return run.site.lease()["epoch"] > run.before
 
 
 @dataclass(frozen=True)
@@ -378,5 +378,5 @@ def test_the_same_load_sees_a_naive_order(site: Site) -> None:
         result = load.stop()
     assert result.planned == result.accounted
     assert result.failed > 0
-    check.converged(site, current)
+    assert check.converged(site, current, ()) == []
     shutil.rmtree(load.out)
