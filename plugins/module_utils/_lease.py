@@ -25,7 +25,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._state import (
     file_lock,
     private_folder,
     read_json,
-    sweep_drafts,
     write_json,
 )
 
@@ -101,8 +100,6 @@ class Lease:
             refusal = self.refusal(state, holder, take_over)
             if refusal is not None:
                 raise refusal
-            # Nobody writes here now: everything else is written under the same lock, shared.
-            sweep_drafts(self._folder, os.path.join(self._folder, "releases"))
             return self._write(LeaseState(state.epoch + 1, holder, now, now, ttl))
 
     def refusal(self, state: LeaseState, holder: Holder, take_over: int = 0) -> LeaseHeld | None:

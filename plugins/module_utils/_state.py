@@ -11,7 +11,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import stat
 from collections.abc import Iterator, Mapping
 
@@ -23,7 +22,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 
 DEFAULT_STATE_DIR = "/var/lib/immutable-cutover"
 SCHEMA = 1
-_DRAFT = re.compile(r"\.json\.new\.\d+$")
 
 
 def private_folder(*parts: str) -> str:
@@ -94,19 +92,6 @@ def _replace(path: str, data: Mapping[str, object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def sweep_drafts(*folders: str) -> None:
-    """Remove what processes that were killed while writing left; only for who excludes every writer."""
-    for folder in folders:
-        try:
-            for name in os.listdir(folder):
-                if _DRAFT.search(name):
-                    os.unlink(os.path.join(folder, name))
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise StateError(f"{folder}: cannot be swept: {error.strerror}") from error
 
 
 @contextlib.contextmanager

@@ -16,9 +16,11 @@ from tools.chaos import report
 from tools.chaos.cases import Case, chosen, follow_ups, matrix, sample
 from tools.chaos.check import MUTATING, drafts
 from tools.chaos.faults import FAULTS
+from tools.chaos.moments import moment
 from tools.chaos.points import STEPS, Point, points, tasks
 from tools.chaos.rig import Release, Site, Tail
-from tools.chaos.run import FAILED, PASSED, UNREACHED, Known, Result, allowed
+from tools.chaos.run import FAILED, PASSED, UNREACHED, Known, Result, allowed, may_fail
+from tools.loadgen.outcome import Row
 from tools.sample import Sample
 
 
@@ -124,3 +126,73 @@ def test_se_26_the_checker_finds_unfinished_files(tmp_path: Path) -> None:
         (site.app_folder / name).touch()
     names = [path.name for path in drafts(site)]
     assert names == ["lease.json.new.17", "index.json.new.4"]
+
+
+class Fake:
+    """A run of which only the journal and the output are known."""
+
+    def __init__(self, rows: list[dict[str, str]], said: str = "") -> None:
+        self.said = said
+        self._rows = rows
+
+    def rows(self) -> list[dict[str, str]]:
+        """Return what it has journalled."""
+        return self._rows
+
+
+def row(step: str, outcome: str, replica: str) -> dict[str, str]:
+    return {"step": step, "outcome": outcome, "replica": replica}
+
+
+@pytest.mark.parametrize(
+    ("point", "rows", "come"),
+    [
+        (Point("step", "drain", "before", "first"), [row("drain", "begin", "old-1")], True),
+        (Point("step", "drain", "after", "first"), [row("drain", "begin", "old-1")], False),
+        (Point("step", "drain", "before", "last"), [row("drain", "begin", "old-1")] * 2, False),
+        (
+            Point("step", "drain", "during", "last"),
+            [row("drain", "begin", "old-1"), row("drain", "begin", "old-2")],
+            True,
+        ),
+        # What served before is looked at too; that is not the step that is meant.
+        (Point("step", "confirm", "before", "first"), [row("confirm", "begin", "old-1")], False),
+        (
+            Point("step", "confirm", "before", "first"),
+            [row("start", "begin", "new-1"), row("confirm", "begin", "new-1")],
+            True,
+        ),
+        (Point("step", "record", "after"), [row("record", "ok", "")], True),
+    ],
+)
+def test_a_point_comes_with_its_row(point: Point, rows: list[dict[str, str]], come: bool) -> None:
+    assert bool(moment(point)(Fake(rows))) is come  # type: ignore[arg-type]
+
+
+def test_a_task_is_over_when_the_next_one_begins() -> None:
+    begun = "TASK [immutable.cutover.release : Plan the release] ****\n"
+    over = begun + "ok: [local]\n\nTASK [immutable.cutover.release : Apply the release] ***\n"
+    for when, said, come in (("before", "", False), ("before", begun, True)):
+        found = moment(Point("task", "Plan the release", when))(Fake([], said))  # type: ignore[arg-type]
+        assert bool(found) is come
+    for said, come in ((begun, False), (over, True), (begun + "ok\n\nPLAY RECAP ***\n", True)):
+        found = moment(Point("task", "Plan the release", "after"))(Fake([], said))  # type: ignore[arg-type]
+        assert bool(found) is come
+
+
+@pytest.mark.parametrize(
+    ("fault", "planned", "seconds", "excused"),
+    [
+        ("kill", 11.0, 1.0, False),
+        ("lb_restart", 11.0, 1.0, True),
+        ("lb_restart", 8.0, 3.0, True),  # it was under way when HAProxy went
+        ("lb_restart", 8.0, 1.0, False),
+        ("lb_restart", 16.0, 1.0, False),
+    ],
+)
+def test_only_what_was_under_way_meanwhile_may_be_lost(
+    fault: str, planned: float, seconds: float, excused: bool
+) -> None:
+    lost = Row(1, "slow", planned, seconds * 1000, "refused")
+    assert may_fail(FAULTS[fault], lost, began=10.0, over=15.0) is excused
+    assert may_fail(FAULTS[fault], lost, began=0.0, over=0.0) is False, "it never came"

@@ -188,6 +188,10 @@ def _journal(site: Site, seen: list[Seen], rows: list[dict[str, Any]]) -> Iterat
             yield f"an orphan changed something: {row}"
     if newest > site.lease()["epoch"]:
         yield f"the journal has epoch {newest}, the lease {site.lease()['epoch']}"
+    runs = [row for row in rows if row["step"] == "run"]
+    begun = {row["run"] for row in runs if row["outcome"] == "begin"}
+    for run in sorted(begun - {row["run"] for row in runs if row["outcome"] != "begin"}):
+        yield f"run {run} has no last word in the journal"
     ended = [row for row in rows if row["epoch"] == newest and row["step"] in MUTATING]
     if not ended:
         return

@@ -297,7 +297,7 @@ class Site:
         image_id = images()[f"shop/web:{version}"]["image_id"]
         variables["release_image"] = f"shop/web@{image_id}"
         web = variables["release_processes"]["web"]
-        web["readiness"] |= {"interval": 1, "successes": 1, "timeout": 20}
+        web["readiness"] |= {"interval": 1, "successes": 1, "timeout": 60}
         env = {"STARTUP_DELAY": str(delay), "ACCESS_LOG": "0", "GREETING": mark}
         if secret:
             env["DATABASE_URL_FILE"] = "/run/secrets/DATABASE_URL"

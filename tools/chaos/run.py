@@ -16,7 +16,7 @@ from typing import Any
 
 from tools.chaos import check
 from tools.chaos.cases import AGAIN, PLAYBOOKS, RECOVER, THIRD, Case
-from tools.chaos.faults import MEANWHILE, UNTIL_NEXT, Later, Scene
+from tools.chaos.faults import MEANWHILE, UNTIL_NEXT, Fault, Later, Scene
 from tools.chaos.moments import wait_for
 from tools.chaos.rig import Ended, NotReached, Playing, Release
 from tools.chaos.world import FOLDER, SECRET, World
@@ -103,6 +103,13 @@ def allowed(case: Case, known: Known, *, reached: bool = True) -> list[Release]:
     # A rollback of a run that had not begun, or has gone back by itself, leads to what ran before.
     unsure = not case.point.begun or case.fault.undoes or not reached
     return [known.current, *([known.older] if unsure else []), *late]
+
+
+def may_fail(fault: Fault, row: Row, *, began: float, over: float) -> bool:
+    """Whether the fault itself takes away who would have answered; C(began) is 0 when it never came."""
+    if fault.loses not in (MEANWHILE, UNTIL_NEXT) or not began:
+        return False
+    return row.planned + row.latency_ms / 1000 >= began and row.planned <= over
 
 
 class CaseRun:
@@ -237,7 +244,10 @@ class CaseRun:
     def _lost(self, books: Books) -> tuple[int, int]:
         """Count what failed, and what of it may fail; complain about the rest."""
         failed = [row for row in books.rows() if row.outcome != OK]
-        excused = [row for row in failed if self._excused(row)]
+        fault, account = self._case.fault, self._account
+        excused = [
+            row for row in failed if may_fail(fault, row, began=account.began, over=account.over)
+        ]
         lost = [row for row in failed if row not in excused]
         if books.planned != books.accounted:
             self._account.problems.append(
@@ -249,12 +259,6 @@ class CaseRun:
             )
             self._account.problems.append(f"{len(lost)} of {books.planned} lost: {first}")
         return len(failed), len(excused)
-
-    def _excused(self, row: Row) -> bool:
-        if self._case.fault.loses not in (MEANWHILE, UNTIL_NEXT) or not self._account.began:
-            return False
-        answered = row.planned + row.latency_ms / 1000
-        return answered >= self._account.began and row.planned <= self._account.over
 
     def keep(self, folder: Path) -> str:
         """Keep what tells why it failed; returns where."""

@@ -298,19 +298,3 @@ def test_the_epoch_only_grows_and_grows_with_every_new_holder(
         changed_hands = after.holder not in (None, before.holder)
         assert after.epoch == before.epoch + changed_hands
         before = after
-
-
-def test_se_26_who_takes_the_lease_removes_what_a_killed_writer_left(case: Case) -> None:
-    case.lease.acquire(ALICE, 60)
-    folder = case.file.parent
-    (folder / "releases").mkdir()
-    left = ("lease.json.new.17", "releases/index.json.new.18", "releases/01234567.json.new.9")
-    kept = ("journal.jsonl", "releases/index.json", "releases/notes.new")
-    for name in (*left, *kept):
-        (folder / name).touch()
-    case.lease.acquire(ALICE, 60)
-    assert all((folder / name).exists() for name in (*left, *kept)), "it holds it already"
-    case.lease.release("run-a")
-    case.lease.acquire(BOB, 60)
-    assert not any((folder / name).exists() for name in left)
-    assert all((folder / name).exists() for name in kept)
