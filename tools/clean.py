@@ -264,8 +264,9 @@ def stop_own_engines(made: Made, system: Path) -> list[str]:
             continue
         print(f"stopped the engine (pid {pid})")
         for mounted in (pid_file.parent / "exec/netns/default", pid_file.parent / "data"):
-            if mounted.is_mount():
-                subprocess.run(["umount", str(mounted)], check=False)
+            # Each start mounts it once more.
+            while subprocess.run(["umount", mounted], capture_output=True).returncode == 0:
+                pass
     return left
 
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, the immutable.cutover authors
 """What must hold after a run that was disturbed and the run after it, seen from outside the collection.
 
-Each check returns what is wrong, one line for each; an empty list is what everybody hopes for.
+C(amiss) and C(changes) return what is wrong, a text for each; C(converged) and C(unchanged) assert that nothing is.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tools.chaos.rig import REPLICAS, Release, Site, Tail
+from tools.sample import rows
 
 MUTATING = ("start", "register", "activate", "drain", "deregister", "destroy", "record")
 DRAFTS = ("*.new", "*.new.*", ".ansible_tmp*")
@@ -119,10 +120,26 @@ def serving(site: Site) -> set[str]:
     return {item.env.get("GREETING", "") for item in containers(site)}
 
 
-def converged(site: Site, release: Release, rows: Iterable[dict[str, Any]]) -> list[str]:
+def converged(
+    site: Site, release: Release, journalled: Iterable[dict[str, Any]] | None = None
+) -> None:
+    """Assert that this release and nothing else of ours runs, is registered, persisted and serves."""
+    found = amiss(site, release, journalled)
+    assert not found, "\n".join(found)
+
+
+def unchanged(site: Site, release: Release) -> None:
+    """Assert that one more run finds nothing to do."""
+    found = changes(site, release)
+    assert not found, "\n".join(found)
+
+
+def amiss(
+    site: Site, release: Release, journalled: Iterable[dict[str, Any]] | None = None
+) -> list[str]:
     """Return why it is not so that this release and nothing else of ours runs, is registered, persisted and serves.
 
-    C(rows) is what was journalled since the last time that this was so.
+    C(journalled) is what was journalled since the last time that this was so, without it everything ever.
     """
     seen = containers(site)
     marks = [item.env["GREETING"] for item in seen]
@@ -133,7 +150,7 @@ def converged(site: Site, release: Release, rows: Iterable[dict[str, Any]]) -> l
         *_balanced(site, seen, release),
         *_left_over(site, seen),
         *_lease(site),
-        *_journal(site, seen, list(rows)),
+        *_journal(site, seen, list(rows(site.journal) if journalled is None else journalled)),
     ]
 
 
@@ -179,20 +196,20 @@ def _lease(site: Site) -> Iterator[str]:
         yield f"the lease is still held by {holder}"
 
 
-def _journal(site: Site, seen: list[Seen], rows: list[dict[str, Any]]) -> Iterator[str]:
+def _journal(site: Site, seen: list[Seen], journalled: list[dict[str, Any]]) -> Iterator[str]:
     """No step of an earlier epoch ends well after a later one began, and the last word is a record."""
     newest = 0
-    for row in rows:
+    for row in journalled:
         newest = max(newest, row["epoch"])
         if row["epoch"] < newest and row["outcome"] == "ok" and row["step"] in MUTATING:
             yield f"an orphan changed something: {row}"
     if newest > site.lease()["epoch"]:
         yield f"the journal has epoch {newest}, the lease {site.lease()['epoch']}"
-    runs = [row for row in rows if row["step"] == "run"]
+    runs = [row for row in journalled if row["step"] == "run"]
     begun = {row["run"] for row in runs if row["outcome"] == "begin"}
     for run in sorted(begun - {row["run"] for row in runs if row["outcome"] != "begin"}):
         yield f"run {run} has no last word in the journal"
-    ended = [row for row in rows if row["epoch"] == newest and row["step"] in MUTATING]
+    ended = [row for row in journalled if row["epoch"] == newest and row["step"] in MUTATING]
     if not ended:
         return
     last = ended[-1]
@@ -204,7 +221,7 @@ def _journal(site: Site, seen: list[Seen], rows: list[dict[str, Any]]) -> Iterat
         yield f"the journal ends with a record of release {last['release']}"
 
 
-def unchanged(site: Site, release: Release) -> list[str]:
+def changes(site: Site, release: Release) -> list[str]:
     """Return why it is not so that one more run finds nothing to do."""
     before = containers(site)
     ended = site.play("replace", release)

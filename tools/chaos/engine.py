@@ -124,8 +124,9 @@ class OwnEngine:
             self.docker("network", "prune", "-f")
             self._end()
         for mounted in (self._folder / "exec" / "netns" / "default", self._folder / "data"):
-            if mounted.is_mount():
-                subprocess.run(["umount", str(mounted)], check=False)
+            # Each start mounts it once more.
+            while subprocess.run(["umount", mounted], capture_output=True).returncode == 0:
+                pass
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def end_stale(self) -> None:

@@ -234,10 +234,10 @@ class CaseRun:
     def _judge(self, allowed: list[Release]) -> None:
         runs = check.serving(self._site)
         release = next((item for item in allowed if runs == {item.mark}), allowed[0])
-        problems = check.converged(self._site, release, self._rows.rows())
+        problems = check.amiss(self._site, release, self._rows.rows())
         # If it has not come about, one more run would have something to do, and that says nothing more.
         if not problems:
-            problems = check.unchanged(self._site, release)
+            problems = check.changes(self._site, release)
         self._world.current = release
         self._account.problems += problems
 

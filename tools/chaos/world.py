@@ -83,7 +83,7 @@ class World:
         if self.site.play("replace", release).code != 0:
             return False
         self.current = release
-        problems = check.converged(self.site, release, ())
+        problems = check.amiss(self.site, release, ())
         return not problems
 
 
