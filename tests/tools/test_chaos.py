@@ -25,7 +25,7 @@ from tools.sample import Sample
 
 
 def test_cr_01_every_step_of_a_replica_is_a_point() -> None:
-    # The sample app has nothing to warm up, images are pruned with the record, only a canary weighs and checks.
+    # The sample app has nothing to warm up, images are pruned with the record; other strategies check and weigh.
     others = {"warm", "prune", "record", "weigh", "check"}
     assert set(STEPS) == {verb.value for verb in Verb} - others
     assert set(MUTATING) - {"record"} < set(STEPS)
