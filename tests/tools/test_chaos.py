@@ -15,6 +15,7 @@ from tools.chaos import __main__ as command
 from tools.chaos import report
 from tools.chaos.cases import Case, chosen, follow_ups, matrix, sample
 from tools.chaos.check import MUTATING, drafts
+from tools.chaos.engine import NoEngine, own_engine
 from tools.chaos.faults import FAULTS
 from tools.chaos.moments import moment
 from tools.chaos.points import STEPS, Point, points, tasks
@@ -197,3 +198,19 @@ def test_only_what_was_under_way_meanwhile_may_be_lost(
     lost = Row(1, "slow", planned, seconds * 1000, "refused")
     assert may_fail(FAULTS[fault], lost, began=10.0, over=15.0) is excused
     assert may_fail(FAULTS[fault], lost, began=0.0, over=0.0) is False, "it never came"
+
+
+def test_an_engine_that_does_not_start_says_why_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, folder = tmp_path / "bin", tmp_path / "engine"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    (programs / "dockerd").write_text("#!/bin/sh\necho 'iptables: permission denied'; exit 1\n")
+    (programs / "dockerd").chmod(0o755)
+    with (
+        pytest.raises(NoEngine, match="does not start: iptables: permission denied"),
+        own_engine(folder),
+    ):
+        pass
+    assert not folder.exists()

@@ -21,9 +21,10 @@ from typing import NoReturn
 from tools.chaos import report
 from tools.chaos.cases import Case, chosen, matrix, sample
 from tools.chaos.control import kill_first
+from tools.chaos.engine import NoEngine
 from tools.chaos.faults import FAULTS
 from tools.chaos.run import FAILED, FLAKY, PASSED, UNREACHED, Options, Result, run_case
-from tools.chaos.world import FOLDER, World, can_have_an_engine, world
+from tools.chaos.world import FOLDER, World, world
 from tools.sample import ROOT
 
 RESULTS = FOLDER / "results.jsonl"
@@ -131,14 +132,13 @@ def main(words: Sequence[str] | None = None) -> int:
     if arguments.list:
         print("\n".join(case.id for case in selected))
         return 0
-    if not arguments.host_engine:
-        reason = can_have_an_engine()
-        if reason:
-            without = ", ".join(name for name, fault in FAULTS.items() if fault.own_engine)
-            print(f"{reason}\nuse --host-engine, which leaves out {without}", file=sys.stderr)
-            return 2
     options = Options(arguments.seed, arguments.rate, arguments.pause, arguments.hang)
-    return run(arguments, cases, selected, options)
+    try:
+        return run(arguments, cases, selected, options)
+    except NoEngine as error:
+        without = ", ".join(name for name, fault in FAULTS.items() if fault.own_engine)
+        print(f"{error}\nuse --host-engine, which leaves out {without}", file=sys.stderr)
+        return 2
 
 
 def _stop(number: int, _frame: object) -> NoReturn:

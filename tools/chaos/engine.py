@@ -118,10 +118,11 @@ class OwnEngine:
         """End it, and leave nothing of it."""
         if self._process is not None:
             self.resume()
-            found = self.docker("ps", "-aq").stdout.decode().split()
+            # One that did not start answers nothing.
+            found = self.docker("ps", "-aq", check=False).stdout.decode().split()
             if found:
-                self.docker("rm", "-f", *found)
-            self.docker("network", "prune", "-f")
+                self.docker("rm", "-f", *found, check=False)
+            self.docker("network", "prune", "-f", check=False)
             self._end()
         for mounted in (self._folder / "exec" / "netns" / "default", self._folder / "data"):
             # Each start mounts it once more.

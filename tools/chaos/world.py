@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import shutil
 import socket
@@ -88,19 +89,32 @@ class World:
 
 
 @contextlib.contextmanager
-def world(*, with_engine: bool = True) -> Iterator[World]:
-    """Set everything up, and take it away at the end; without an engine of its own on the machine's."""
+def world(*, with_engine: bool = True, needs_it: bool = True) -> Iterator[World]:
+    """Set everything up, and take it away at the end; one at a time in a checkout.
+
+    Without an engine of its own the site is on the machine's. Raises NoEngine when none can run and C(needs_it).
+    """
     bake()
     FOLDER.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
+        lock = stack.enter_context((FOLDER / "lock").open("w", encoding="utf-8"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
         stack.callback(shutil.rmtree, STATE, ignore_errors=True)
-        engine = None
-        if with_engine:
-            engine = stack.enter_context(own_engine(STATE / "engine"))
-            engine.load(IMAGES)
+        engine = _engine(stack, needs_it) if with_engine else None
         sample = Sample(NAME, FOLDER, _free_port(), engine.url if engine else "")
         site = stack.enter_context(_site(sample))
         yield World(site, engine)
+
+
+def _engine(stack: contextlib.ExitStack, needed: bool) -> OwnEngine | None:
+    try:
+        engine = stack.enter_context(own_engine(STATE / "engine"))
+    except NoEngine:
+        if needed:
+            raise
+        return None
+    engine.load(IMAGES)
+    return engine
 
 
 @contextlib.contextmanager
@@ -136,15 +150,6 @@ def _keep_images(sample: Sample) -> None:
     known = images()
     for name, tag in zip(IMAGES, _tags(sample), strict=False):
         subprocess.run(["docker", "tag", known[name]["image_id"], tag], check=True)
-
-
-def can_have_an_engine() -> str:
-    """Return why no second engine can run here; empty when one can."""
-    try:
-        with own_engine(STATE / "engine"):
-            return ""
-    except NoEngine as error:
-        return str(error)
 
 
 def _free_port() -> int:

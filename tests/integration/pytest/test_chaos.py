@@ -18,7 +18,7 @@ from tools.chaos import check
 from tools.chaos.cases import matrix, sample
 from tools.chaos.control import kill_first
 from tools.chaos.run import FAILED, PASSED, Options, run_case
-from tools.chaos.world import World, can_have_an_engine, world
+from tools.chaos.world import World, world
 
 CASES = 12
 SECONDS = 170.0
@@ -29,7 +29,7 @@ PAUSE, HANG = 8.0, 5.0
 @pytest.fixture(scope="module")
 def site() -> Iterator[World]:
     """A site on an engine of its own; where none can run, on the machine's."""
-    with world(with_engine=not can_have_an_engine()) as made:
+    with world(needs_it=False) as made:
         yield made
 
 
