@@ -105,9 +105,10 @@ def _sites(root: Path) -> Iterator[str]:
     for folder, site in SITES.items():
         if (build / folder).is_dir():
             yield site
-    for folder in ("kill", "chaos"):
-        if (build / folder).is_dir():
-            yield f"{folder}-{checkout(root)}"
+    if (build / "kill").is_dir():
+        yield f"kill-{checkout(root)}"
+    for lane in build.glob("chaos*"):
+        yield f"chaos-{checkout(root)}{lane.name.removeprefix('chaos')}"
     for scenario in _entries(build / "molecule"):
         if scenario.is_dir():
             yield from (f"mol-{scenario.name}", f"mol-{scenario.name}-new")

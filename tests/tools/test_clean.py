@@ -101,7 +101,7 @@ def test_what_was_made_is_read_off_the_folders_of_the_checkout(tmp_path: Path) -
     (tmp_path / "build/engine.pid").write_text("17\n", encoding="ascii")
     note_run("it0123abcd", tmp_path)
     checkout = hashlib.sha256(str(tmp_path).encode()).hexdigest()[:6]
-    sites = {"shop", "mol-default", "mol-default-new", f"kill-{checkout}", f"chaos-{checkout}"}
+    sites = {"shop", "mol-default", "mol-default-new", f"kill-{checkout}", f"chaos-{checkout}-2"}
     assert Made.by(tmp_path) == Made(
         frozenset(sites), frozenset({"it0123abcd"}), frozenset({BAKED}), 17
     )

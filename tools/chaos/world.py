@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -20,8 +21,11 @@ from tools.chaos.rig import Release, Site
 from tools.made import checkout
 from tools.sample import ROOT, Sample, bake, images
 
-NAME = f"chaos-{checkout()}"
-FOLDER = ROOT / "build" / "chaos"
+LANE = os.environ.get("CHAOS_LANE", "")
+"""Several can run at a time in a checkout, each in a lane with a name of its own."""
+SUFFIX = f"-{LANE}" if LANE else ""
+NAME = f"chaos-{checkout()}{SUFFIX}"
+FOLDER = ROOT / "build" / f"chaos{SUFFIX}"
 STATE = Path(f"/var/lib/immutable-cutover-test-{NAME}")
 IMAGES = ("shop/web:1.0.0", "shop/web:1.1.0", "cutover/haproxy")
 SECRET = "postgresql://shop:correct-horse-chaos@db.internal/shop"
@@ -90,7 +94,7 @@ class World:
 
 @contextlib.contextmanager
 def world(*, with_engine: bool = True, needs_it: bool = True) -> Iterator[World]:
-    """Set everything up, and take it away at the end; one at a time in a checkout.
+    """Set everything up, and take it away at the end; one at a time in a lane.
 
     Without an engine of its own the site is on the machine's. Raises NoEngine when none can run and C(needs_it).
     """
