@@ -93,7 +93,7 @@ def test_what_was_made_is_read_off_the_folders_of_the_checkout(tmp_path: Path) -
     touched(
         tmp_path,
         "build/kill/x",
-        "build/chaos/x",
+        "build/chaos-2/x",
         "build/sample/images/records/torn.json",
         "build/x.json",
     )
