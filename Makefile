@@ -20,7 +20,7 @@ PYTHON := .venv/bin/python
 PARTS := lint unit sanity integration molecule
 COLLECTION_LINK := .ansible/collections/ansible_collections/immutable/cutover
 
-.PHONY: help venv collection-link engine test-packages demo bench claim test $(PARTS) format changelog lock-requirements clean model
+.PHONY: help venv collection-link engine test-packages demo bench claim chaos test $(PARTS) format changelog lock-requirements clean model
 
 help: ## show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ claim: engine ## 300 cutovers in a row under 1,000 requests/s, beside naive orde
 
 model: test-packages ## search the model of the protocol with spin (FULL=1: larger, minutes and gigabytes)
 	@$(PYTHON) -m tools.model $(if $(FULL),--full)
+
+chaos: engine ## disturb runs at every point and see the next one put it right (CHAOS="--sample 60", build/chaos/)
+	@$(PYTHON) -m tools.chaos $(CHAOS)
 
 test-packages: engine
 	@.venv/bin/ansible-playbook tools/plays/test_packages.yml

@@ -21,6 +21,7 @@ import shutil
 import signal
 import socket
 import stat
+import subprocess
 import sys
 import time
 import urllib.parse
@@ -250,6 +251,25 @@ def finish_engine(engine: Engine, made: Made) -> list[str]:
     return []
 
 
+def stop_own_engines(made: Made, system: Path) -> list[str]:
+    """Stop the engines that a killed run of tools/chaos left, with all that runs in them; what did not end."""
+    left = []
+    for pid_file in made.engines(system):
+        pid = our_engine(pid_file)
+        if pid is None:
+            continue
+        os.kill(pid, signal.SIGCONT)  # it may have been stopped in the middle of a case
+        if not stop_engine(pid):
+            left.append(f"the engine (pid {pid}): it did not end within 60 s")
+            continue
+        print(f"stopped the engine (pid {pid})")
+        for mounted in (pid_file.parent / "exec/netns/default", pid_file.parent / "data"):
+            # Each start mounts it once more.
+            while subprocess.run(["umount", mounted], capture_output=True).returncode == 0:
+                pass
+    return left
+
+
 def clean_state(made: Made, system: Path) -> None:
     """Remove what the sites left on this host, and the folders around it that are empty then."""
     for path in made.state(system):
@@ -261,6 +281,9 @@ def clean_state(made: Made, system: Path) -> None:
 
 def clean_host(made: Made) -> list[str]:
     """Everything outside the repository; what is left."""
+    stuck = stop_own_engines(made, SYSTEM)
+    if stuck:
+        return stuck
     path = engine_socket(os.environ.get("DOCKER_HOST"))
     if path is None:
         return ["everything in the engine: DOCKER_HOST is not a Unix socket of this machine"]

@@ -77,6 +77,11 @@ class Made:
         for run in sorted(self.runs):
             yield system / f"var/lib/{NAME}-test-{run}"
 
+    def engines(self, system: Path) -> Iterator[Path]:
+        """Yield the pid files of engines that the harness of tools/chaos starts for itself, and that it ends."""
+        for site in sorted(self.sites):
+            yield system / f"var/lib/{NAME}-test-{site}" / "engine" / "dockerd.pid"
+
     def shared_folders(self, system: Path) -> Iterator[Path]:
         """Yield the folders that the sites share with everything else on the host, inner ones first."""
         state = system / "var/lib" / NAME
@@ -102,6 +107,8 @@ def _sites(root: Path) -> Iterator[str]:
             yield site
     if (build / "kill").is_dir():
         yield f"kill-{checkout(root)}"
+    for lane in build.glob("chaos*"):
+        yield f"chaos-{checkout(root)}{lane.name.removeprefix('chaos')}"
     for scenario in _entries(build / "molecule"):
         if scenario.is_dir():
             yield from (f"mol-{scenario.name}", f"mol-{scenario.name}-new")

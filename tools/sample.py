@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import json
 import os
 import subprocess
@@ -38,6 +39,8 @@ class Sample:
     name: str
     folder: Path
     port: int
+    engine: str = ""
+    """Where the site's engine listens (C(unix:///...)); empty: where every engine does."""
 
     @property
     def url(self) -> str:
@@ -75,7 +78,10 @@ class Sample:
             "load_balancer_image": images["cutover/haproxy"]["image_id"],
             "load_balancer_backends": [{"name": "shop", "bind": f"127.0.0.1:{self.port}"}],
         }
-        ansible(f"{COLLECTION}.load_balancer", "-e", json.dumps(variables), *options)
+        if self.engine:
+            variables["load_balancer_engine"] = {"host": self.engine}
+        words = ("-e", json.dumps(variables), *options)
+        ansible(f"{COLLECTION}.load_balancer", *words, engine=self.engine)
 
     def spec(self, version: str, *, replicas: int = 4, **more: Any) -> dict[str, Any]:
         """Return the variables of a release of the sample app; C(more) replaces whole variables."""
@@ -96,6 +102,7 @@ class Sample:
                 }
             },
             "release_load_balancers": [{"name": self.balancer, "backend": "shop"}],
+            **({"release_engine": {"host": self.engine}} if self.engine else {}),
             **more,
         }
 
@@ -109,7 +116,7 @@ class Sample:
 
     def run(self, playbook: str, spec: Path, *options: str) -> None:
         """Run one of the collection's playbooks with a spec, showing what it prints."""
-        ansible(f"{COLLECTION}.{playbook}", "-e", f"@{spec}", *options)
+        ansible(f"{COLLECTION}.{playbook}", "-e", f"@{spec}", *options, engine=self.engine)
 
 
 def images() -> Mapping[str, Any]:
@@ -118,11 +125,17 @@ def images() -> Mapping[str, Any]:
     return found
 
 
+@functools.cache
 def bake() -> Mapping[str, Any]:
-    """Bake the sample images once for the demo, the bench and the tests of this checkout."""
+    """Bake the sample images once for the demo, the bench and the tests of this checkout; one process looks once.
+
+    With SAMPLE_AS_IS in the environment what was baked before is taken as it is.
+    """
     BAKED.mkdir(parents=True, exist_ok=True)
     with open(BAKED / "lock", "w", encoding="utf-8") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if os.environ.get("SAMPLE_AS_IS") and IMAGES.exists():
+            return images()
         if not IMAGES.exists():
             drop_sample_tags()
         variables = {
@@ -134,22 +147,30 @@ def bake() -> Mapping[str, Any]:
     return images()
 
 
-def ansible(playbook: str, *options: str) -> None:
+def ansible(playbook: str, *options: str, engine: str = "") -> None:
     """Run ansible-playbook on this machine's inventory; raises SampleFailed when it ends red."""
     command = [str(PLAYBOOK), "-i", str(ROOT / "inventories" / "local"), playbook, *options]
-    code = subprocess.run(command, cwd=ROOT, env=environment(), check=False).returncode
+    code = subprocess.run(command, cwd=ROOT, env=environment(engine), check=False).returncode
     if code != 0:
         raise SampleFailed(f"{playbook} ended with {code}; its last message above says why")
 
 
-def environment() -> dict[str, str]:
-    """Return the environment of every ansible command of the tools, also when they are not run by make."""
-    return os.environ | {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
-        "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
-        "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-    }
+def environment(engine: str = "") -> dict[str, str]:
+    """Return the environment of every ansible command of the tools, also when they are not run by make.
+
+    With C(engine) what takes the engine from its environment finds that one.
+    """
+    chosen = {"DOCKER_HOST": engine} if engine else {}
+    return (
+        os.environ
+        | chosen
+        | {
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
+            "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+    )
 
 
 def drop_sample_tags() -> None:

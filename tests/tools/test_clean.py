@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -88,15 +90,42 @@ def test_what_was_made_is_read_off_the_folders_of_the_checkout(tmp_path: Path) -
     assert Made.by(tmp_path) == Made()
     record = tmp_path / "build/sample/images/records/shop/web/1.0.0.json"
     touched(tmp_path, "build/demo/receipt.json", "build/molecule/default/x", str(record))
-    touched(tmp_path, "build/kill/x", "build/sample/images/records/torn.json", "build/x.json")
+    touched(
+        tmp_path,
+        "build/kill/x",
+        "build/chaos-2/x",
+        "build/sample/images/records/torn.json",
+        "build/x.json",
+    )
     record.write_text(f'{{"image_id": "{BAKED}"}}', encoding="ascii")
     (tmp_path / "build/engine.pid").write_text("17\n", encoding="ascii")
     note_run("it0123abcd", tmp_path)
-    kill = f"kill-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:6]}"
-    sites = {"shop", "mol-default", "mol-default-new", kill}
+    checkout = hashlib.sha256(str(tmp_path).encode()).hexdigest()[:6]
+    sites = {"shop", "mol-default", "mol-default-new", f"kill-{checkout}", f"chaos-{checkout}-2"}
     assert Made.by(tmp_path) == Made(
         frozenset(sites), frozenset({"it0123abcd"}), frozenset({BAKED}), 17
     )
+
+
+def test_an_engine_that_a_killed_harness_left_is_stopped(tmp_path: Path) -> None:
+    pid_file = tmp_path / "var/lib/immutable-cutover-test-shop/engine/dockerd.pid"
+    other = tmp_path / "var/lib/immutable-cutover-test-blog/engine/dockerd.pid"
+    running = []
+    for path in (pid_file, other):
+        path.parent.mkdir(parents=True)
+        # A name that only says what an engine's command line says.
+        command = ["python3", "-c", "import time; time.sleep(60)", f"--pidfile={path}"]
+        running.append(subprocess.Popen(command))
+        path.write_text(f"{running[-1].pid}\n", encoding="ascii")
+    try:
+        running[0].send_signal(signal.SIGSTOP)
+        assert clean.stop_own_engines(MADE, tmp_path) == []
+        assert running[0].wait(10) == -signal.SIGTERM
+        assert running[1].poll() is None
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
 
 
 def test_the_state_of_other_apps_stays(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ LOG_HOME = (("HOME", str(REPORTS)),)
 INTEGRATION = ROOT / "tests" / "integration" / "pytest"
 LONG = (
     "test_kill",
+    "test_chaos",
     "sanity",
     "test_registry",
     "default",

@@ -52,6 +52,7 @@ class ConfigFile:
     def update(self, rewrite: Callable[[str], str], *, default: str | None = None) -> bool:
         """Replace the file by what C(rewrite) makes of it, locked; return whether bytes changed."""
         with self._locked():
+            self._sweep()
             before = self._read(default)
             after = rewrite(before)
             if after == before and self.path.exists():
@@ -103,6 +104,14 @@ class ConfigFile:
             raise self._failed("cannot read it", failure) from failure
         except (OSError, UnicodeDecodeError) as failure:
             raise self._failed("cannot read it", failure) from failure
+
+    def _sweep(self) -> None:
+        """Remove what a process that was killed while it wrote has left: nobody else writes now."""
+        for name in (f".{self.path.name}.new", f".{self.path.name}{VALID}.new"):
+            try:
+                self.path.with_name(name).unlink(missing_ok=True)
+            except OSError as failure:
+                raise self._failed(f"cannot remove {name}", failure) from failure
 
     def _replace(self, text: str) -> None:
         """Write beside the file, validate, rename: the file is whole and valid at any moment."""

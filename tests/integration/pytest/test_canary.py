@@ -20,10 +20,9 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.pytest.kill_check")
-from tests.integration.pytest import kill_check as check
 from tests.integration.pytest.haproxy_rig import free_port
-from tests.integration.pytest.kill_rig import VERSIONS, Playing, Release, Site
+from tools.chaos import check
+from tools.chaos.rig import VERSIONS, Playing, Release, Site
 from tools.loadgen import Load
 from tools.loadgen.outcome import HTTP_5XX, OK, Row, read_rows
 from tools.sample import ROOT, Sample, images, rows

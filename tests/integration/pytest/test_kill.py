@@ -22,10 +22,12 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.pytest.kill_check")
-from tests.integration.pytest import kill_check as check
 from tests.integration.pytest.haproxy_rig import free_port
-from tests.integration.pytest.kill_rig import (
+from tools.chaos import check
+from tools.chaos.faults import CONTROLLER, EVERYTHING, FAMILY
+from tools.chaos.moments import Forked, Moment, leased, said
+from tools.chaos.moments import step as journal
+from tools.chaos.rig import (
     MODULE_DEPTH,
     REPLICAS,
     VERSIONS,
@@ -44,8 +46,6 @@ CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 """Two checkouts can be tested at a time on one machine."""
 LOAD = ("--slow", "1-2", "--timeout", "60", "--connect-timeout", "30")
 """On a busy host an answer may be late; that it is late is no loss."""
-CONTROLLER, FAMILY, EVERYTHING = 0, 1, 99
-"""How deep a kill goes: ansible-playbook itself, its worker processes as well, or also what works on the target."""
 MODULE = -1
 AGAIN, ROLLBACK, THIRD = "again", "rollback", "third"
 
@@ -106,13 +106,13 @@ class World:
         self.traffic = traffic
         self.current = current
         self.lost_before = 0
+        self.journal = check.tail(site)
 
     def judge(self, wanted: Release) -> None:
         """Assert everything that must hold now."""
         self.current = wanted
-        check.converged(self.site, wanted)
+        check.converged(self.site, wanted, self.journal.rows())
         check.unchanged(self.site, wanted)
-        assert self.site.lease()["holder"] is None
         lost = self.traffic.lost()
         new, self.lost_before = lost[self.lost_before :], len(lost)
         assert new == []
@@ -133,6 +133,7 @@ def shared(site: Site) -> Iterator[World]:
 @pytest.fixture
 def world(shared: World) -> Iterator[World]:
     """The same for each test; one that failed does not spoil the next."""
+    shared.journal = check.tail(shared.site)
     yield shared
     shared.site.tidy()
     if [seen.env["GREETING"] for seen in check.containers(shared.site)] != [
@@ -140,42 +141,6 @@ def world(shared: World) -> Iterator[World]:
     ] * 2:
         shared.current = shared.site.deploy(shared.site.release(surge=2))
         shared.lost_before = len(shared.traffic.lost())
-
-
-Moment = Callable[[Playing], object]
-
-
-def journal(step: str, outcome: str, count: int = 1) -> Moment:
-    """The moment when the journal on the host shows this."""
-
-    def came(run: Playing) -> bool:
-        found = [row for row in run.rows() if (row["step"], row["outcome"]) == (step, outcome)]
-        return len(found) >= count
-
-    return came
-
-
-def said(text: str) -> Moment:
-    """The moment when it prints this."""
-    return lambda run: text in run.said
-
-
-class Forked:
-    """The moment when the worker of the task that applies the release was just forked, and is nowhere yet."""
-
-    def __init__(self) -> None:
-        self._before: set[int] = set()
-
-    def __call__(self, run: Playing) -> bool:
-        workers = {process.pid for process in run.tree() if process.depth == 1}
-        if "Apply the release]" not in run.said:
-            self._before = workers
-        return bool(workers - self._before)
-
-
-def leased(run: Playing) -> bool:
-    """The moment when it has the lease and has done nothing yet."""
-    return run._site.lease()["epoch"] > run.before
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,7 @@ from typing import Any
 
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.pytest.kill_check")
-from tests.integration.pytest import kill_check as check
 from tests.integration.pytest.haproxy_rig import free_port
-from tests.integration.pytest.kill_rig import REPLICAS, VERSIONS, Playing, Release, Site
 from tests.integration.pytest.test_kill import (
     AGAIN,
     CONTROLLER,
@@ -37,6 +34,8 @@ from tests.integration.pytest.test_kill import (
     at,
     said,
 )
+from tools.chaos import check
+from tools.chaos.rig import REPLICAS, VERSIONS, Playing, Release, Site
 from tools.loadgen import Load
 from tools.sample import ROOT, Sample, images
 

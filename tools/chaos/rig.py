@@ -18,12 +18,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.sample import PLAYBOOK, ROOT, Sample, environment, images, rows
+from tools.sample import PLAYBOOK, ROOT, Sample, environment, images
 
 MODULE_DEPTH = 2
 """ansible-playbook is 0, its workers are 1; whatever runs below those works on the target."""
 REPLICAS = 2
 VERSIONS = ("1.0.0", "1.1.0")
+
+
+class NotReached(AssertionError):
+    """The moment of a run that was waited for did not come."""
 
 
 def eventually(holds: Callable[[], object], seconds: float = 30.0) -> None:
@@ -77,6 +81,32 @@ def tree(root: int) -> list[Process]:
     return found
 
 
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+class Tail:
+    """The rows that were added to a journal since this was made; each look reads only what is new."""
+
+    def __init__(self, journal: Path) -> None:
+        self._journal = journal
+        self._offset = journal.stat().st_size if journal.exists() else 0
+        self._rows: list[dict[str, Any]] = []
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return them, without a torn last line."""
+        if self._journal.exists():
+            with self._journal.open("rb") as stream:
+                stream.seek(self._offset)
+                for line in stream:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._offset += len(line)
+                    with contextlib.suppress(ValueError):
+                        self._rows.append(json.loads(line))
+        return list(self._rows)
+
+
 @dataclass(frozen=True)
 class Release:
     """A release of the sample app that tells itself by its greeting."""
@@ -105,31 +135,46 @@ class Playing:
     def __init__(
         self, site: Site, playbook: str, release: Release, options: tuple[str, ...]
     ) -> None:
-        self._site = site
+        self.site = site
         self.before = site.lease()["epoch"]
-        self._log = site.folder / f"{time.monotonic_ns()}.log"
+        self.log = site.folder / f"{time.monotonic_ns()}.log"
         self.last_words: list[Process] = []
+        self._tail = Tail(site.journal)
         command = [str(PLAYBOOK), "-i", str(ROOT / "inventories" / "local")]
         command += [f"immutable.cutover.{playbook}", "-e", f"@{release.spec}", *options]
-        with self._log.open("wb") as log:
+        # Each task is named when it begins, not only when it has a result.
+        variables = environment(site.sample.engine) | {"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
+        with self.log.open("wb") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                # Each task is named when it begins, not only when it has a result.
-                env=environment() | {"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"},
+                env=variables | site.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
+                # A group of its own, as a terminal gives it; whoever started us may ignore SIGINT.
+                start_new_session=True,
+                preexec_fn=_heed_interrupts,  # noqa: PLW1509
             )
 
     @property
     def said(self) -> str:
         """What it has printed."""
-        return self._log.read_text(encoding="utf-8", errors="replace")
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return what it has journalled."""
-        return [row for row in rows(self._site.journal) if row["epoch"] > self.before]
+        return [row for row in self._tail.rows() if row["epoch"] > self.before]
+
+    @property
+    def pid(self) -> int:
+        """The controller, which leads its process group."""
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether the controller has ended."""
+        return self._process.poll() is not None
 
     def tree(self) -> list[Process]:
         """Return its processes."""
@@ -147,8 +192,10 @@ class Playing:
             ended = self._process.poll()
             if ended is not None and holds(self):
                 return
-            assert ended is None, f"ended with {ended} before the moment came:\n{self.said}"
-            assert time.monotonic() < deadline, f"the moment did not come:\n{self.said}"
+            if ended is not None:
+                raise NotReached(f"ended with {ended} before the moment came:\n{self.said}")
+            if time.monotonic() >= deadline:
+                raise NotReached(f"the moment did not come within {seconds:g} s:\n{self.said}")
             time.sleep(0.002)
 
     def kill(self, deepest: int) -> None:
@@ -162,22 +209,27 @@ class Playing:
     def kill_module(self) -> None:
         """SIGKILL only what works on the target."""
         module = self.module()
-        assert module is not None, f"no module runs:\n{self.said}"
+        if module is None:
+            raise NotReached(f"no module runs:\n{self.said}")
         module.send(signal.SIGKILL)
 
     def pause(self) -> list[Process]:
         """SIGSTOP everything, controller and module, outside of any step."""
-        with self._site.between_steps():
-            stopped = self.tree()
-            for process in stopped:
-                process.send(signal.SIGSTOP)
+        with self.site.between_steps():
+            return self.stop_all()
+
+    def stop_all(self) -> list[Process]:
+        """SIGSTOP everything, wherever it is."""
+        stopped = self.tree()
+        for process in stopped:
+            process.send(signal.SIGSTOP)
         return stopped
 
     def orphans_end(self, seconds: float = 30.0) -> None:
         """Wait until nothing of it is left: what a dead run started must not live on."""
         eventually(lambda: not any(process.alive for process in self.last_words), seconds)
 
-    def end(self, seconds: float = 90.0) -> Ended:
+    def end(self, seconds: float = 180.0) -> Ended:
         """Wait for its end."""
         code = self._process.wait(seconds)
         return Ended(code, self.said)
@@ -196,6 +248,8 @@ class Site:
         self.sample = sample
         self.app = sample.name
         self.state = state
+        self.environment: dict[str, str] = {}
+        """What the playbooks find in their environment besides the usual."""
         self.folder = state / "logs"
         self._count = 0
         self._playing: list[Playing] = []
@@ -243,7 +297,7 @@ class Site:
         image_id = images()[f"shop/web:{version}"]["image_id"]
         variables["release_image"] = f"shop/web@{image_id}"
         web = variables["release_processes"]["web"]
-        web["readiness"] |= {"interval": 1, "successes": 1, "timeout": 20}
+        web["readiness"] |= {"interval": 1, "successes": 1, "timeout": 60}
         env = {"STARTUP_DELAY": str(delay), "ACCESS_LOG": "0", "GREETING": mark}
         if secret:
             env["DATABASE_URL_FILE"] = "/run/secrets/DATABASE_URL"
@@ -263,6 +317,16 @@ class Site:
     def play(self, playbook: str, release: Release, *options: str) -> Ended:
         """Run a playbook to its end."""
         return self.start(playbook, release, *options).end()
+
+    def docker(self, *words: str) -> str:
+        """Run a docker command on the engine of this site."""
+        return subprocess.run(
+            ["docker", *words],
+            env=environment(self.sample.engine),
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
 
     def deploy(self, release: Release) -> Release:
         """Deploy, and expect it to work."""
@@ -291,11 +355,14 @@ class Site:
     def clean(self) -> None:
         """Remove everything under these names."""
         self.tidy()
-        listed = ["docker", "ps", "-aq", "--filter", f"label=immutable.cutover.app={self.app}"]
-        found = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()
-        if found:
-            subprocess.run(["docker", "rm", "-f", *found], check=True, stdout=subprocess.DEVNULL)
+        self.remove_containers()
         shutil.rmtree(self.state, ignore_errors=True)
+
+    def remove_containers(self) -> None:
+        """Take away every container of the app, as nobody should."""
+        found = self.docker("ps", "-aq", "--filter", f"label=immutable.cutover.app={self.app}")
+        if found.split():
+            self.docker("rm", "-f", *found.split())
 
 
 @contextlib.contextmanager
