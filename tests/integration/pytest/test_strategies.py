@@ -28,7 +28,6 @@ from tests.integration.pytest.test_kill import (
     EVERYTHING,
     FAMILY,
     LOAD,
-    RATE,
     ROLLBACK,
     THIRD,
     Kill,
@@ -42,6 +41,7 @@ from tools.sample import ROOT, Sample, images
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 KEPT = "is kept for"
+RATE = 60.0
 
 
 @pytest.fixture(scope="module")
