@@ -75,8 +75,11 @@ def test_a_held_release_has_no_traffic_and_no_lease(host: Host) -> None:
 
 def test_promote_passes_the_gate_once_and_completes(host: Host) -> None:
     second = held(host)
+    shown = host.plan(second, "promote")
     answer = host.apply(second, "promote")
     assert (answer["status"], seen(host)) == ("done", [NEW])
+    assert (shown["needed"], shown["after"]) == (True, answer["after"])
+    assert not any("gate" in line for line in shown["lines"])
     assert releases(host).begun() is None
     again = host.apply(second, "promote")
     assert (again["status"], again["changed"]) == ("done", False)
