@@ -145,7 +145,10 @@ class FlipSite:
 
     def rollback(self, version: str) -> Measured:
         self.calls.append(f"rollback {version}")
-        return Measured(4.0, 1.0, "")
+        return Measured(6.0, 1.0, "")
+
+    def flip(self, version: str) -> tuple[Measured, float]:
+        return self.rollback(version), 4.0
 
     def bare(self) -> Measured:
         return Measured(1.5, 1.0, "")
@@ -165,6 +168,7 @@ def test_a_flip_is_what_a_rollback_takes_beyond_a_bare_playbook(
     monkeypatch.setattr(bench, "_under_load", under_load)
     bench.flip()
     assert bench.result["flip_back"] == 2.5
+    assert bench.result["flip_back_end"] == 4.5
     assert bench.result["flip_back_rounds"] == 2
     assert site.calls[1:] == [
         "write 3600",
