@@ -59,9 +59,9 @@ class ActionModule(ActionBase):
         if first.get("failed") and undoes and first.get("worth_undoing"):
             return self._undo(variables, first)
         if first["status"] == "held":
-            self._say(
-                f"release {first['release']} is held at gate {first['hold']['gate']}; {GO_ON}"
-            )
+            gate = first["hold"]["gate"]
+            self._say(f"release {first['release']} is held at gate {gate}; {GO_ON}")
+            self._say(f"its replicas without traffic: {_without_traffic(first)}")
         return self._retire(variables, first) if first["status"] == "delayed" else first
 
     def _abort_first(
@@ -227,6 +227,17 @@ class ActionModule(ActionBase):
 
     def _say(self, line: str) -> None:
         self._display.display(f"[{self._name}] {line}")
+
+
+def _without_traffic(result: Mapping[str, Any]) -> str:
+    """Return where somebody can look at what waits at a gate, from the host."""
+    replicas = [item for rows in result["after"].values() for item in rows]
+    found = [
+        item["address"]
+        for item in replicas
+        if (item["release"], item["state"]) == (result["release"], "standby")
+    ]
+    return ", ".join(found) or "none"
 
 
 def _joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]:

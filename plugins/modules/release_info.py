@@ -74,6 +74,12 @@ releases:
   returned: success
   type: list
   elements: dict
+under_way:
+  description:
+    - The release that was begun and is not completed, with C(release), C(to), C(passed) (gates it was let through) and
+      C(held) (the gate where it waits for somebody, or empty). Empty where there is none.
+  returned: success
+  type: dict
 lease:
   description:
     - The deploy lease, with C(epoch), C(holder), C(acquired) and C(renewed) (seconds since the epoch), and C(ttl)

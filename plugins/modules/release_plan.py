@@ -72,9 +72,14 @@ batches:
   description:
     - Batches in order, each with the replicas that serve when it begins and its steps.
     - A step has C(verb), C(process), C(replica), C(release) and C(executor).
+    - C(hold) is the gate before which everything waits, with C(gate), C(kind) and C(seconds), or empty.
   returned: success
   type: list
   elements: dict
+hold:
+  description: The gate at which an earlier run has left it, where nothing else is to be done before; else empty.
+  returned: success
+  type: dict
 stages:
   description: How many module calls on which host the plan takes.
   returned: success

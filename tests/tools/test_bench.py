@@ -8,8 +8,9 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -137,3 +138,53 @@ def test_the_floor_fails_when_the_balancer_lacks_a_server(path: Path) -> None:
     with pytest.raises(FloorFailed, match="other is not in the balancer"):
         floor._retire("other")
     balancer.close()
+
+
+class FlipSite:
+    """Notes what the flip asks of the site."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.sample = SimpleNamespace(url="http://127.0.0.1:1")
+
+    def scale(self, replicas: int, strategy: Mapping[str, object]) -> None:
+        self.calls.append(f"scale {replicas} {strategy}")
+
+    def write_specs(self, replicas: int, strategy: Mapping[str, object]) -> None:
+        self.calls.append(f"write {strategy['scale_down_delay']}")
+
+    def switch(self, version: str) -> None:
+        self.calls.append(f"switch {version}")
+
+    def rollback(self, version: str) -> Measured:
+        self.calls.append(f"rollback {version}")
+        return Measured(6.0, 1.0, "")
+
+    def flip(self, version: str) -> tuple[Measured, float]:
+        return self.rollback(version), 4.0
+
+    def bare(self) -> Measured:
+        return Measured(1.5, 1.0, "")
+
+
+def test_a_flip_is_what_a_rollback_takes_beyond_a_bare_playbook(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each round switches first, with the old kept for longer than the round takes."""
+    site = FlipSite()
+    bench = Bench(site=site, rounds=2)  # type: ignore[arg-type]
+
+    def under_load(times: Times, run: Callable[[], Measured], expected: str) -> None:
+        assert expected == "1.0.0"
+        times.note(run())
+
+    monkeypatch.setattr(bench, "_under_load", under_load)
+    bench.flip()
+    assert bench.result["flip_back"] == 2.5
+    assert bench.result["flip_back_end"] == 4.5
+    assert bench.result["flip_back_rounds"] == 2
+    assert site.calls[1:] == [
+        "write 3600",
+        *["rollback 1.1.0"],
+        *["switch 1.1.0", "rollback 1.1.0"] * 2,
+    ]

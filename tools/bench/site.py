@@ -16,7 +16,7 @@ from typing import Any
 from docker import APIClient
 
 from tools.bench.process import CommandFailed, Measured, measure
-from tools.sample import COLLECTION, PLAYBOOK, PLAYS, ROOT, Sample, environment
+from tools.sample import COLLECTION, PLAYBOOK, PLAYS, ROOT, Sample, environment, rows
 
 NAME = "cutover-bench"
 FOLDER = ROOT / "build" / "bench"
@@ -78,6 +78,19 @@ class Site:
         """Go back from a version with the collection."""
         return self._ansible(f"{COLLECTION}.rollback", "-e", f"@{self._spec(version)}")
 
+    def flip(self, version: str) -> tuple[Measured, float]:
+        """Go back, and say after how many seconds no request went to that version any more."""
+        began = time.time()
+        run = self.rollback(version)
+        drained = [
+            row["time"]
+            for row in rows(self.sample.journal)
+            if (row["step"], row["outcome"]) == ("drain", "ok") and row["time"] > began
+        ]
+        if not drained:
+            raise CommandFailed(f"nothing was drained:\n{run.output}")
+        return run, max(drained) - began
+
     def bare(self) -> Measured:
         """Run the smallest playbook there is."""
         return self._ansible(str(PLAYS / "bare.yml"))
@@ -108,8 +121,8 @@ class Site:
 
     def running(self) -> set[str]:
         """Return the versions that run."""
-        rows = self._replicas(all=False)
-        return {row["Labels"][f"{COLLECTION}.version"] for row in rows}
+        found = self._replicas(all=False)
+        return {row["Labels"][f"{COLLECTION}.version"] for row in found}
 
     def clear(self) -> None:
         """Remove the app's replicas and what the host remembers of it; the images stay."""

@@ -185,7 +185,7 @@ class Playing:
         below = [process for process in self.tree() if process.depth >= MODULE_DEPTH]
         return below[-1] if below else None
 
-    def until(self, holds: Callable[[Playing], object], seconds: float = 60.0) -> None:
+    def until(self, holds: Callable[[Playing], object], seconds: float = 240.0) -> None:
         """Wait for a moment of this run; it must not end before."""
         deadline = time.monotonic() + seconds
         while not holds(self):
@@ -229,7 +229,7 @@ class Playing:
         """Wait until nothing of it is left: what a dead run started must not live on."""
         eventually(lambda: not any(process.alive for process in self.last_words), seconds)
 
-    def end(self, seconds: float = 180.0) -> Ended:
+    def end(self, seconds: float = 240.0) -> Ended:
         """Wait for its end."""
         code = self._process.wait(seconds)
         return Ended(code, self.said)

@@ -52,7 +52,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.verify im
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._release.part import WHOLE
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import plan
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import past, plan
 from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
@@ -132,8 +132,17 @@ class Deployment:
         return self.release.spec.app
 
     def plan(self) -> Plan:
-        """Return the whole way from what is seen to what is wanted."""
-        return plan(self.release.goal(), self.world)
+        """Return the whole way from what is seen to what is wanted, behind the gate that a promotion passes."""
+        goal = self.release.goal()
+        hold = self._promoted()
+        return plan(past(goal, hold) if hold else goal, self.world)
+
+    def _promoted(self) -> Hold | None:
+        """Return the gate that this run lets the release through: the one before which nothing else is to be done."""
+        if self._to != PROMOTE:
+            return None
+        hold = stands_at(plan(self.release.goal(), self.world))
+        return hold if hold is not None and hold.kind != "delay" else None
 
     @property
     def overtaken(self) -> bool:
@@ -236,8 +245,8 @@ class Deployment:
             if self.release.wanted_replicas and self._to not in (*GIVE_UP, PROMOTE):
                 self.releases.save(self._new_record())
                 self.releases.begin(Begun(self.release.id, self._to))
-            hold = stands_at(self.plan())
-            if self._to == PROMOTE and hold is not None and hold.kind != "delay":
+            hold, begun = self._promoted(), self.releases.begun()
+            if hold is not None and begun is not None and begun.release == self.release.id:
                 self.releases.pass_gate(hold.gate)
                 run.journal.append(self._row(run, "gate", {**asdict(hold), "by": PROMOTE}))
                 self.release = self._at_its_gates(self.release)

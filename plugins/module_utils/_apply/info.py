@@ -14,7 +14,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.deploymen
     describe_world,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import Releases
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
+    Begun,
+    Releases,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal
@@ -42,6 +45,7 @@ def release_info(
     site = Site(engine, connect_all(known, clock) if known else {}, state_dir, clock)
     world = observe(site, app)
     lease = Lease(state_dir, app, clock).read()
+    begun = releases.begun()
     return {
         "app": app,
         "current": kept[-1].id if kept else "",
@@ -51,10 +55,23 @@ def release_info(
             {"id": item.id, "version": item.version, "image": item.image, "image_id": item.image_id}
             for item in kept
         ],
+        "under_way": asdict(begun) if begun else {},
         "lease": asdict(lease),
         "journal": Journal(state_dir, app).read(last),
-        "lines": _lines(app, known, describe_world(world), str(lease.holder or "free")),
+        "lines": [
+            *_lines(app, known, describe_world(world), str(lease.holder or "free")),
+            *_under_way(begun),
+        ],
     }
+
+
+def _under_way(begun: Begun | None) -> list[str]:
+    """Say of a release that is not completed where it stands."""
+    if begun is None:
+        return []
+    if begun.held:
+        return [f"release {begun.release} is held at gate {begun.held}: promote or abort it"]
+    return [f"release {begun.release} is under way"]
 
 
 def _lines(

@@ -9,7 +9,7 @@ while, running, registered and drained, so that going back starts nothing; then 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Admin
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
@@ -58,7 +58,7 @@ def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
     wanted = [replica for one in sets for replica in one.wanted]
     surplus = [replica for one in sets for replica in one.surplus]
     tracks = [track(item, *retire(item)) for item in wanted + surplus if _over(item, busy)]
-    tracks += [item for one in sets for item in _prepare(one, world, busy)]
+    tracks += [item for one in sets for item in _prepare(goal, one, world, busy)]
     if not all(_prepared(replica, world) and replica.name not in busy for replica in wanted):
         return Decision((*tracks, *_spare(goal, sets, busy)))
     routed = [replica for replica in surplus if replica.routed]
@@ -85,7 +85,7 @@ def _prepared(replica: Replica, world: World) -> bool:
     return replica.phase is Phase.STANDBY and known and replica.name in world.checked
 
 
-def _prepare(one: _Sets, world: World, busy: frozenset[str]) -> list[Track]:
+def _prepare(goal: Goal, one: _Sets, world: World, busy: frozenset[str]) -> list[Track]:
     """Bring up what is wanted, as far as it goes without traffic."""
     tracks = []
     for replica in one.wanted:
@@ -96,7 +96,10 @@ def _prepare(one: _Sets, world: World, busy: frozenset[str]) -> list[Track]:
         elif replica.phase is Phase.UNHEALTHY:  # it was switched to already
             tracks.append(track(replica, Verb.READY, Verb.CHECK, Verb.CONFIRM))
         else:
-            tracks.append(up(one.want, replica, WITHOUT_TRAFFIC))
+            # What has served before is warm, and going back does not wait for it to be as fast as what it replaces.
+            warm = goal.going_back and bool(replica.container_id)
+            want = replace(one.want, warm_up=False) if warm else one.want
+            tracks.append(up(want, replica, WITHOUT_TRAFFIC))
     return tracks
 
 

@@ -2,7 +2,7 @@
 # Copyright (c) 2026, the immutable.cutover authors
 """The strategies blue_green and recreate on a real engine and a real HAProxy, under one load.
 
-RO-02, RO-10 to RO-12, RO-18 and CR-01 as far as they concern a switch, its gates and what is kept behind it: whatever
+RO-02, RO-11, RO-12, RO-18 and CR-01 as far as they concern a switch, its gates and what is kept behind it: whatever
 is killed and whenever, the next run converges and no request is lost.
 """
 
@@ -25,7 +25,6 @@ from tests.integration.pytest.test_kill import (
     EVERYTHING,
     FAMILY,
     LOAD,
-    RATE,
     ROLLBACK,
     THIRD,
     Kill,
@@ -41,6 +40,7 @@ from tools.sample import ROOT, Sample, images
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 KEPT = "is kept for"
+RATE = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +131,7 @@ def test_blue_green_prepares_all_then_switches_once(world: World) -> None:
     world.judge(release)
 
 
+ABORT = "abort"
 KILLS = (
     at("start", "ok", FAMILY, ROLLBACK),
     at("check", "begin", EVERYTHING, AGAIN),
@@ -142,6 +143,9 @@ KILLS = (
     Kill("delay", said(KEPT), CONTROLLER, AGAIN),
     Kill("delay-third", said(KEPT), CONTROLLER, THIRD),
     at("destroy", "begin", EVERYTHING, AGAIN),
+    at("ready", "begin", EVERYTHING, ABORT),
+    at("activate", "ok", EVERYTHING, ABORT),
+    at("drain", "ok", FAMILY, ABORT),
 )
 
 
@@ -153,8 +157,8 @@ def test_cr_01_kill_in_prepare_switch_and_delay(world: World, kill: Kill) -> Non
     run.until(kill.when)
     run.kill(kill.what)
     third = blue_green(site)
-    wanted = {AGAIN: release, ROLLBACK: world.current, THIRD: third}[kill.then]
-    playbook = "rollback" if kill.then == ROLLBACK else "replace"
+    wanted = {AGAIN: release, THIRD: third}.get(kill.then, world.current)
+    playbook = kill.then if kill.then in (ROLLBACK, ABORT) else "replace"
     ended = site.play(playbook, third if kill.then == THIRD else release)
     assert ended.code == 0, ended.text
     run.orphans_end()

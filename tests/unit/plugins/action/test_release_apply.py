@@ -349,9 +349,16 @@ def gate(status: str, kind: str, seconds: float = 0) -> Answer:
 
 
 def test_held_ends_well_and_says_how_to_go_on(run: Run) -> None:
-    result, action = run(gate("held", "approval"))
+    rows = [
+        {"release": release, "state": state, "address": f"10.0.0.{number}:80"}
+        for number, (release, state) in enumerate(
+            [("0123abcd", "standby"), ("0123abcd", "serving"), ("old", "standby")]
+        )
+    ]
+    result, action = run({**gate("held", "approval"), "after": {"web": rows}})
     assert (result["status"], result.get("failed")) == ("held", None)
-    assert action.said[-1] == (
+    assert action.said[-1] == "[h1] its replicas without traffic: 10.0.0.0:80"
+    assert action.said[-2] == (
         "[h1] release 0123abcd is held at gate approval; run the playbook promote to go on, or abort to go back"
     )
 

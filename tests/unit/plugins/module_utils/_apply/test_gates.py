@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.info import release_info
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
     Releases,
@@ -74,8 +75,11 @@ def test_a_held_release_has_no_traffic_and_no_lease(host: Host) -> None:
 
 def test_promote_passes_the_gate_once_and_completes(host: Host) -> None:
     second = held(host)
+    shown = host.plan(second, "promote")
     answer = host.apply(second, "promote")
     assert (answer["status"], seen(host)) == ("done", [NEW])
+    assert (shown["needed"], shown["after"]) == (True, answer["after"])
+    assert not any("gate" in line for line in shown["lines"])
     assert releases(host).begun() is None
     again = host.apply(second, "promote")
     assert (again["status"], again["changed"]) == ("done", False)
@@ -243,3 +247,12 @@ def test_a_recreate_that_fails_in_its_drain_brings_the_old_back(host: Host) -> N
     assert answer["failed_step"]["verb"] == "await"
     assert host.apply(second, "undo", epoch=answer["epoch"])["status"] == "done"
     assert seen(host) == [OLD]
+
+
+def test_the_status_says_what_is_held(host: Host) -> None:
+    held(host)
+    info = release_info("shop", None, str(host.state_dir), 9, host.engine, host.rig.clock)
+    assert info["under_way"]["held"] == "approval"
+    assert info["lines"][-1] == (
+        f"release {info['under_way']['release']} is held at gate approval: promote or abort it"
+    )

@@ -243,6 +243,14 @@ def test_a_new_run_looks_again_before_it_switches() -> None:
     assert [track(item) for item in decision.tracks] == [f"b1 {LOOK}"]
 
 
+@pytest.mark.parametrize(("back", "steps"), [(True, LOOK), (False, "ready warm register check")])
+def test_only_going_back_skips_the_warm_up_of_what_served_before(back: bool, steps: str) -> None:
+    wanted = blue_green("a", 1, going_back=back)
+    wanted = replace(wanted, wants=(replace(wanted.wants[0], warm_up=True),))
+    decision = decide(wanted, world("a1:draining b1:serving"))
+    assert [track(item) for item in decision.tracks] == [f"a1 {steps}"]
+
+
 def test_recreate_starts_nothing_while_anything_old_is_there() -> None:
     busy = frozenset({"shop-web-aaaaaaaa-1"})
     assert decide(recreate("b", 1), world("a1:draining"), busy).tracks == ()
