@@ -23,6 +23,9 @@ def for_each(
     """Do the work for every item, a few at a time; one failure does not hide another."""
     if not 1 <= workers <= MAX_WORKERS:
         raise InvalidInput("concurrency", workers, f"must be an integer 1-{MAX_WORKERS}")
+    if len(items) == 1:
+        # Threads take some milliseconds to import, and most calls have one recipe.
+        return [work(items[0])]
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         pending = [pool.submit(work, item) for item in items]
     errors: list[CutoverError] = []

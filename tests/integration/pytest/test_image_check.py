@@ -136,7 +136,8 @@ EXPECTED = {
 
 
 def test_what_the_collection_bakes_is_clean(kitchen: Kitchen) -> None:
-    result = run(recipes=recipes(kitchen), output=str(kitchen.root / "output"))
+    store = str(kitchen.root / "store")
+    result = run(recipes=recipes(kitchen), output=str(kitchen.root / "output"), store=store)
     assert result["changed"] is False
     assert [image["passed"] for image in result["images"]] == [True] * 3
     left = [
