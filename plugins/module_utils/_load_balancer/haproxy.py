@@ -235,13 +235,24 @@ class HaproxyLoadBalancer(LoadBalancer):
             answer = self._socket.ask(";".join(commands)).strip()
             if answer and "No such server" not in answer:  # one may have gone since it was read
                 self._fail(Kind.UNSUPPORTED, "refused to set weights", answer)
-        return {name: self._weighed(before[name], weight) for name, weight in wanted.items()}
+        after = self._weighed(wanted)
+        return {
+            name: Change(name, before[name].target(), server.target() if server else None)
+            for name, server in after.items()
+        }
 
-    def _weighed(self, before: state.Server, weight: int) -> Change:
-        if self._find(before.name) is None:
-            return Change(before.name, before.target(), None)
-        after = self._confirmed(before.name, lambda s: s.weight == weight, f"weight {weight}")
-        return Change(before.name, before.target(), after.target())
+    def _weighed(self, wanted: Mapping[str, int]) -> Mapping[str, state.Server | None]:
+        """Read all servers until each has its weight or has gone."""
+        deadline = self._clock.monotonic() + self._confirm
+        while wanted:
+            found = {server.name: server for server in self._servers()}
+            off = [n for n in wanted if n in found and found[n].weight != wanted[n]]
+            if not off:
+                return {name: found.get(name) for name in wanted}
+            if self._clock.monotonic() >= deadline:
+                self._fail(Kind.STALE, f"weights were set and still are others: {', '.join(off)}")
+            self._clock.sleep(0.02)
+        return {}
 
     def traffic(self, names: Sequence[str]) -> Mapping[str, Traffic]:
         """Return the counters of the current worker."""

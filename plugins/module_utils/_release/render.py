@@ -105,6 +105,7 @@ def _step(step: Step) -> dict[str, object]:
         "replica": step.replica,
         "release": step.release,
         "executor": step.executor.value,
+        **({"weights": dict(step.weights)} if step.weights else {}),
     }
 
 

@@ -14,8 +14,9 @@ import math
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -62,8 +63,8 @@ def site() -> Iterator[Site]:
 @pytest.fixture
 def stable(site: Site) -> Iterator[Release]:
     """A release that runs; a test that failed leaves nothing under way."""
-    release = site.release(surge=2)
-    release = site.deploy(release)
+    release = patient(site.release(surge=2))
+    played(site, "replace", release)
     yield release
     site.tidy()
     site.play("abort", release)
@@ -74,11 +75,15 @@ def canary(
 ) -> Release:
     """Make a new release that comes by these steps."""
     strategy = {"type": "canary", "max_surge": 2, "steps": list(steps), **NO_LOOK, **more}
-    release = site.release(release_strategy=strategy)
-    if env:
-        variables = json.loads(release.spec.read_text())
-        variables["release_env"] |= env
-        release.spec.write_text(json.dumps(variables))
+    return patient(site.release(release_strategy=strategy), env or {})
+
+
+def patient(release: Release, env: Mapping[str, str] = MappingProxyType({})) -> Release:
+    """Let it take its time to start, and give it more environment."""
+    variables = json.loads(release.spec.read_text())
+    variables["release_processes"]["web"]["readiness"]["timeout"] = 120
+    variables["release_env"] |= env
+    release.spec.write_text(json.dumps(variables))
     return release
 
 
@@ -242,7 +247,7 @@ def test_cr_01_killed_in_the_middle_the_next_run_goes_on(
     release = canary(site, {"weight": 10}, {"pause": 3}, {"weight": 40}, {"pause": 3})
     with loaded(site) as load:
         run = site.start("replace", release)
-        run.until(lambda it: _happened(it, step, outcome, count))
+        run.until(lambda it: _happened(it, step, outcome, count), PATIENCE)
         run.kill(99)
         passed = _gates(run)
         text = played(site, "replace", release)
