@@ -185,7 +185,7 @@ class Playing:
         below = [process for process in self.tree() if process.depth >= MODULE_DEPTH]
         return below[-1] if below else None
 
-    def until(self, holds: Callable[[Playing], object], seconds: float = 60.0) -> None:
+    def until(self, holds: Callable[[Playing], object], seconds: float = 180.0) -> None:
         """Wait for a moment of this run; it must not end before."""
         deadline = time.monotonic() + seconds
         while not holds(self):
