@@ -64,11 +64,13 @@ def test_the_checker_sees_what_is_wrong(site: World) -> None:
     lease = site.site.app_folder / "lease.json"
     free = lease.read_text(encoding="utf-8")
     lease.write_text(json.dumps(json.loads(free) | {"holder": {"run": "dead"}}), encoding="utf-8")
-    (site.site.app_folder / "lease.json.new.1").touch()
+    unfinished = site.site.app_folder / "lease.json.new.1"
+    unfinished.touch()
     found = " ".join(check.amiss(site.site, site.current, rows.rows()))
     assert "the lease is still held by" in found
     assert "an unfinished file was left" in found
     lease.write_text(free, encoding="utf-8")
+    unfinished.unlink()
     check.ask(site.site, f"set server shop/{one.name} state drain")
     assert "HAProxy has" in " ".join(check.amiss(site.site, site.current, rows.rows()))
     assert site.site.play("replace", site.current).code == 0
