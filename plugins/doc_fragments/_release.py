@@ -26,7 +26,7 @@ options:
       - Which release is wanted. Empty is the one that O(spec) describes.
       - V(previous) is the last completed release before the one that runs now, with its image B(and) its configuration.
       - V(undo) is the last completed release, or none at all where there never was one.
-      - V(promote) is the release that waits at a gate: it passes this gate and goes on. V(abort) is V(undo), for the
+      - V(promote) is the release that waits at a gate, passes it and goes on. V(abort) is V(undo), for the
         release that a run has begun and not completed. Where none is under way both do nothing.
       - Everything else names a kept release by version, release ID or image.
     type: str
