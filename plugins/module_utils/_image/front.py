@@ -12,6 +12,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory 
     ENGINE_SPEC,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import (
     Bake,
     BakeInputs,
@@ -72,10 +73,17 @@ LOCK_SPEC: dict[str, t.Any] = {
     "arch": {"type": "str", "choices": ["amd64", "arm64"]},
 }
 FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE}
+# Files with secrets, not secrets.
+SECRETS_SPEC: dict[str, t.Any] = {"secrets": {"type": "dict", "default": {}, "no_log": False}}
+BUILD_SPEC: dict[str, t.Any] = {
+    **SECRETS_SPEC,
+    "backend": {"type": "str", "choices": list(BACKENDS), "default": BACKENDS[0]},
+}
 IMAGE_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_ENGINE,
     **_STORE,
+    **BUILD_SPEC,
     "fetch": {"type": "bool", "default": True},
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
@@ -182,6 +190,9 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         archive=params["archive"],
         check=check,
         fetch=params["fetch"],
+        engine_host=engine_host(params),
+        secrets=params["secrets"],
+        backend=params["backend"],
     )
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)
