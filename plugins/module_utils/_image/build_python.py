@@ -34,7 +34,7 @@ _REAL = f"{PLACE}/bin/{_VERSION}.real"
 _LOADER = f"{PLACE}/libs/loader"
 _LEFT_OUT = shutil.ignore_patterns(
     *("site-packages", "dist-packages", "test", "tests", "idlelib", "lib2to3", "tkinter"),
-    *("turtledemo", "ensurepip", "config-*", "*.opt-?.pyc", "*.a"),
+    *("turtledemo", "ensurepip", "_tkinter*", "_test*", "config-*", "*.opt-?.pyc", "*.a"),
 )
 _LIBRARY = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x[0-9a-f]+\)$", re.MULTILINE)
 _IS_LOADER = re.compile(r"/ld[-.][^/]*\.so[^/]*\Z")

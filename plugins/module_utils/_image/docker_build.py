@@ -41,6 +41,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.layers im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_build import (
+    BUILD_TIMEOUT,
     DockerBuild,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.run_build import BuildFolder
@@ -192,18 +193,20 @@ def _add_hidden(tar: tarfile.TarFile, dockerfile: bytes, name: str) -> None:
 def add_layer(engine: BuildEngine, image: str, layer: str, tag: str) -> str:
     """Have the builder copy the content of a written layer onto an image, and return the ID of what it gives."""
     made, name = f"{NAME}:{uuid.uuid4().hex}", f".{uuid.uuid4().hex}.Dockerfile"
-    with tempfile.TemporaryDirectory(prefix="bake-build-") as work:
-        with open(os.path.join(work, "context.tar"), "wb+") as context:
-            with (
-                tarfile.open(layer, "r:", encoding="utf-8") as source,
-                tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as tar,
-            ):
-                for member in source:
-                    member.name = f"tree/{member.name}"
-                    tar.addfile(member, source.extractfile(member) if member.isreg() else None)
-                _add_hidden(tar, render([("FROM", image), ("COPY", "tree/ /")]), name)
-            context.seek(0)
-            _call(engine, context, made, name, work, (), f"{tag}: copying a layer", 3600)
+    with (
+        tempfile.TemporaryDirectory(prefix="bake-build-") as work,
+        tempfile.TemporaryFile(dir=work) as context,
+    ):
+        with (
+            tarfile.open(layer, "r:", encoding="utf-8") as source,
+            tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            for member in source:
+                member.name = f"tree/{member.name}"
+                tar.addfile(member, source.extractfile(member) if member.isreg() else None)
+            _add_hidden(tar, render([("FROM", image), ("COPY", "tree/ /")]), name)
+        context.seek(0)
+        _call(engine, context, made, name, work, (), f"{tag}: copying a layer", BUILD_TIMEOUT)
     return str((engine.images.inspect(made) or {})["Id"])
 
 

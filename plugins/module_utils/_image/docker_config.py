@@ -68,6 +68,16 @@ def _labels(
 def _check(config: ImageConfig, recipe: Recipe, problems: Problems) -> None:
     given = recipe.content.get("config") or {}
     allow_root = isinstance(given, dict) and given.get("allow_root") is True
+    _check_start(config, allow_root, problems)
+    _check_env(config, problems)
+    for name, value in config.labels:
+        if name.startswith(RESERVED_LABELS):
+            problems.add(f"LABEL {name}", value, "label prefix is reserved")
+        elif odd := odd_character(name + value):
+            problems.add(f"LABEL {name}", value, odd)
+
+
+def _check_start(config: ImageConfig, allow_root: bool, problems: Problems) -> None:
     if not _USER.match(config.user) and not (allow_root and not config.user):
         problems.add("USER", config.user, "final user must be a number, as 10001 or 10001:10001")
     elif config.user and int(config.user.partition(":")[0]) == 0 and not allow_root:
@@ -77,6 +87,9 @@ def _check(config: ImageConfig, recipe: Recipe, problems: Problems) -> None:
     for port in config.expose:
         if not _PORT.match(port):
             problems.add("EXPOSE", port, "must be a port, as 8080 or 8080/udp")
+
+
+def _check_env(config: ImageConfig, problems: Problems) -> None:
     for name, value in config.env:
         if name in config.env_required:
             problems.add(f"ENV {name}", HIDDEN, "is required from outside: it has no default here")
@@ -84,8 +97,3 @@ def _check(config: ImageConfig, recipe: Recipe, problems: Problems) -> None:
             problems.add(f"ENV {name}", HIDDEN, "looks like a secret: it would be in the image")
         elif odd := odd_character(value):
             problems.add(f"ENV {name}", value, odd)
-    for name, value in config.labels:
-        if name.startswith(RESERVED_LABELS):
-            problems.add(f"LABEL {name}", value, "label prefix is reserved")
-        elif odd := odd_character(name + value):
-            problems.add(f"LABEL {name}", value, odd)

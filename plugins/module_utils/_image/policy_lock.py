@@ -21,6 +21,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
     Lock,
     recipe_hash,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.tar_layer import TarLayer
 
 BUILT = ("run", "dockerfile")
 
@@ -165,10 +166,13 @@ def _unlocked_files(check: ImageUnderCheck, baked: Baked) -> t.Iterator[Found]:
         elif check.visible(node) and recorded[node.path] not in ("", check.image.sha256(node)):
             yield Found(f"{check.where(node)} is not what its wheel recorded", f"/{node.path}")
     for layer in check.image.layers[check.own_from :]:
-        if layer.number in built:
-            continue
-        for path in sorted(layer.nodes):
-            if not layer.nodes[path].is_file and not layer.nodes[path].is_dir:
-                yield Found(f"/{path} is a link or a device that comes from no lock", f"/{path}")
-        for path in sorted(layer.whiteouts | layer.opaque):
-            yield Found(f"/{path} of its base is hidden by no lock", f"/{path}")
+        if layer.number not in built:
+            yield from _unlocked_others(layer)
+
+
+def _unlocked_others(layer: TarLayer) -> t.Iterator[Found]:
+    for path in sorted(layer.nodes):
+        if not layer.nodes[path].is_file and not layer.nodes[path].is_dir:
+            yield Found(f"/{path} is a link or a device that comes from no lock", f"/{path}")
+    for path in sorted(layer.whiteouts | layer.opaque):
+        yield Found(f"/{path} of its base is hidden by no lock", f"/{path}")
