@@ -191,8 +191,8 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         check=check,
         fetch=params["fetch"],
         engine_host=engine_host(params),
-        secrets=params["secrets"],
-        backend=params["backend"],
+        secrets=params.get("secrets") or {},
+        backend=params.get("backend") or BACKENDS[0],
     )
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)
@@ -296,7 +296,7 @@ def _engine(params: Params) -> EngineImages:
 
 def engine_host(params: Params) -> str:
     """Return the address of the engine."""
-    return (params["engine"] or {}).get("host") or DEFAULT_HOST
+    return (params.get("engine") or {}).get("host") or DEFAULT_HOST
 
 
 def _recipes(params: Params) -> list[str]:

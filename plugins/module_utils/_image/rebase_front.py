@@ -47,7 +47,7 @@ def rebase_images(params: Params, check: bool) -> dict[str, t.Any]:
         check=check,
         fetch=params["fetch"],
         engine_host=engine_host(params),
-        secrets=params["secrets"],
+        secrets=params.get("secrets") or {},
     )
     output = Output(params["output"])
     base = find_base(output, params["base"])

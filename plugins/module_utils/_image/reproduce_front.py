@@ -8,6 +8,7 @@ import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import ENGINE_SPEC
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import (
     BakeInputs,
     BakeOptions,
@@ -44,8 +45,8 @@ def verify_images(params: Params) -> dict[str, t.Any]:
         params["output"],
         "",
         engine_host=engine_host(params),
-        secrets=params["secrets"],
-        backend=params["backend"],
+        secrets=params.get("secrets") or {},
+        backend=params.get("backend") or BACKENDS[0],
     )
     inputs = for_each(_recipes(params), read_inputs, workers)
 
