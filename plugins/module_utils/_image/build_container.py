@@ -12,6 +12,10 @@ import typing as t
 import uuid
 from dataclasses import dataclass, field
 
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import (
+    Clock,
+    SystemClock,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     EngineError,
@@ -45,6 +49,7 @@ MEMORY = {"/run": "rw,nosuid,nodev,mode=755", "/tmp": "rw,exec,nosuid,nodev,mode
 _IDLE = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True: signal.pause()"
 _TAIL = 2000
 _PIDS = 4096
+_ATTEMPTS, _PAUSE = 50, 0.2
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class BuildEngine:
     secrets: Secrets = field(default_factory=Secrets)
     made: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
+    owner: str = field(default_factory=lambda: f"{_this_process()} {uuid.uuid4().hex}")
+    clock: Clock = field(default_factory=SystemClock)
 
     @contextlib.contextmanager
     def session(self) -> t.Iterator[BuildEngine]:
@@ -85,7 +92,7 @@ class BuildEngine:
             for key, value in (described.get("Labels") or {}).items()
             if not key.startswith(LABEL)
         }
-        described["Labels"] = {**labels, OWNER: _this_process()}
+        described["Labels"] = {**labels, OWNER: self.owner}
         data = canonical_json({**config, "config": described})
         with tempfile.TemporaryDirectory(prefix="bake-load-") as folder:
             fresh = Layout(folder)
@@ -118,7 +125,7 @@ class BuildEngine:
                 command=[],
                 hostname="bake",
                 name=f"bake-{uuid.uuid4().hex[:12]}",
-                labels={OWNER: _this_process()},
+                labels={OWNER: self.owner},
                 healthcheck={"test": ["NONE"]},
                 network_disabled=True,
                 host_config=host_config,
@@ -145,8 +152,9 @@ class BuildEngine:
         env: t.Mapping[str, str] | None = None,
         cwd: str | None = None,
         stdin: t.IO[bytes] | int = subprocess.DEVNULL,
+        begin: str = "",
     ) -> None:
-        """Run a program of this host until it ends or its time is over."""
+        """Run a program of this host until it ends or its time is over; what it says before C(begin) tells nobody anything."""
         with tempfile.TemporaryFile() as said:
             try:
                 done = subprocess.run(
@@ -160,7 +168,7 @@ class BuildEngine:
                     check=False,
                 )
             except subprocess.TimeoutExpired as error:
-                end = self._end(said)
+                end = self._end(said, begin)
                 raise CutoverError(
                     f"{what} exceeded its timeout of {timeout} s{end}", timeout=timeout
                 ) from error
@@ -168,15 +176,16 @@ class BuildEngine:
                 raise CutoverError(f"cannot run {argv[0]}: {error.strerror}") from error
             if done.returncode != 0:
                 raise CutoverError(
-                    f"{what} failed with exit code {done.returncode}{self._end(said)}",
+                    f"{what} failed with exit code {done.returncode}{self._end(said, begin)}",
                     exit_code=done.returncode,
                 )
 
-    def _end(self, said: t.IO[bytes]) -> str:
+    def _end(self, said: t.IO[bytes], begin: str) -> str:
         size = said.seek(0, os.SEEK_END)
         # More than is shown, so that a secret cut in two at the start is not taken for another word.
         said.seek(max(0, size - 16 * _TAIL))
-        text = self.secrets.scrub(said.read().decode("utf-8", "replace"))[-_TAIL:].strip()
+        text = self.secrets.scrub(said.read().decode("utf-8", "replace"))
+        text = text[max(0, text.find(begin)) :][-_TAIL:].strip()
         return f": {text}" if text else ""
 
     def commit(self, container: str) -> str:
@@ -216,6 +225,25 @@ class BuildEngine:
                 client.remove_image(image, force=True)
         self.containers.clear()
         self.made.clear()
+        # What the engine's builder made for itself, and takes away when it notices that nobody listens any more.
+        for _attempt in range(_ATTEMPTS):
+            if not self._remove_labelled(f"{OWNER}={self.owner}"):
+                break
+            self.clock.sleep(_PAUSE)
+
+    def _remove_labelled(self, label: str) -> int:
+        """Remove what has a label, and return how much that was."""
+        client, found = self.images.client, 0
+        with contextlib.suppress(EngineError), engine_errors("cannot look for what is left"):
+            for container in client.containers(all=True, filters={"label": label}):
+                found += 1
+                with contextlib.suppress(EngineError), engine_errors("cannot remove"):
+                    client.remove_container(container["Id"], force=True, v=True)
+            for image in client.images(filters={"label": label}):
+                found += 1
+                with contextlib.suppress(EngineError), engine_errors("cannot remove"):
+                    client.remove_image(image["Id"], force=True)
+        return found
 
     def _sweep(self) -> None:
         """Remove what builds of this machine left that are not running any more."""

@@ -235,6 +235,7 @@ def _call(
         timeout,
         env={**os.environ, "DOCKER_BUILDKIT": "0"},
         stdin=context,
+        begin="Step 1/",
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import pathlib
 import tarfile
 import typing as t
@@ -66,10 +67,10 @@ class BuildKitchen:
             **changes,
         }
 
-    def recipe(self, name: str, files: t.Mapping[str, str], **keys: t.Any) -> str:
+    def recipe(self, name: str, written: t.Mapping[str, str], /, **keys: t.Any) -> str:
         """Write a recipe and files beside it, and return its path; None takes a key away."""
         folder = self.root / name
-        for path, text in files.items():
+        for path, text in written.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
         data = {
@@ -85,6 +86,12 @@ class BuildKitchen:
         data = {key: value for key, value in data.items() if value is not None}
         (folder / "bake.yml").write_text(yaml.safe_dump(data))
         return str(folder / "bake.yml")
+
+    def docker(self, name: str, steps: str, /, **keys: t.Any) -> str:
+        """Write a recipe with a Dockerfile on the base, and return its path."""
+        written = {"Dockerfile": f"FROM {self.base}\n{steps}", **keys.pop("written", {})}
+        keys = {"dockerfile": "Dockerfile", "base": None, "config": None, **keys}
+        return self.recipe(name, written, **keys)
 
     def lock(self, recipe: str) -> dict[str, t.Any]:
         """Lock as the module does."""
@@ -149,11 +156,12 @@ def bake_base(root: pathlib.Path) -> BuildKitchen:
 
 
 def left_on(engine: docker.DockerClient) -> list[str]:
-    """Return what builds of this process left on the engine."""
+    """Return what builds of this process left on the engine; another's are its own business."""
     found = engine.containers.list(all=True, filters={"label": OWNER})
-    return [item.name for item in found] + [
-        str(image.tags) for image in engine.images.list(filters={"label": OWNER})
-    ]
+    left = [(item.name, item.labels) for item in found]
+    images = engine.images.list(filters={"label": OWNER})
+    left += [(str(image.tags or image.id), image.labels) for image in images]
+    return [name for name, labels in left if labels[OWNER].split(" ")[1] == str(os.getpid())]
 
 
 @pytest.fixture(scope="session", name="kitchen")

@@ -28,15 +28,35 @@ __all__ = ["kitchen_fixture"]
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 STEPS = [
     ["install", "-d", "-o", "10001", "-g", "10001", "/srv/data"],
-    {"command": ["sh", "-c", "echo $WORD $PWD $(id -u) > word"], "env": {"WORD": "hi"}, "workdir": "/srv"},
-    ["sh", "-c", "cp /run/bake/inputs/tools/note /srv/note; ln /srv/note /srv/other; ln -s note /srv/link"],
+    {
+        "command": ["sh", "-c", "echo $WORD $PWD $(id -u) > word"],
+        "env": {"WORD": "hi"},
+        "workdir": "/srv",
+    },
+    [
+        "sh",
+        "-c",
+        "cp /run/bake/inputs/tools/note /srv/note; ln /srv/note /srv/other; ln -s note /srv/link",
+    ],
     ["sh", "-c", "chmod 4755 /usr/bin/tac; setcap cap_net_bind_service+ep /usr/bin/tail"],
-    ["sh", "-c", "rm -r /usr/share/doc/libc6; rm /etc/issue; rm -r /usr/share/pam; mkdir /usr/share/pam"],
-    ["sh", "-c", "echo x > /var/log/x; echo x > /tmp/x; echo x > /run/x; chmod 644 /etc/debian_version; touch /etc/passwd"],
+    [
+        "sh",
+        "-c",
+        "rm -r /usr/share/doc/libc6; rm /etc/issue; rm -r /usr/share/pam; mkdir /usr/share/pam",
+    ],
+    [
+        "sh",
+        "-c",
+        "echo x > /var/log/x; echo x > /tmp/x; echo x > /run/x; chmod 644 /etc/fstab; touch /etc/passwd",
+    ],
     # Nothing but the loopback interface, and nothing that could be asked for a name.
-    ["sh", "-c", "test $(grep -c : /proc/net/dev) = 1; grep -q lo: /proc/net/dev; test ! -s /etc/resolv.conf"],
+    [
+        "sh",
+        "-c",
+        "test $(grep -c : /proc/net/dev) = 1; grep -q lo: /proc/net/dev; test ! -s /etc/resolv.conf",
+    ],
     {"command": ["sh", "-c", "test $(id -u) = 10001"], "user": "10001"},
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -167,15 +187,35 @@ def test_a_play_is_applied_to_an_image_without_python_and_leaves_none(
 
 
 FAILURES = [
-    pytest.param([["sh", "-c", "echo out; exit 3"]], r"run\[0\] sh failed with exit code 3: out", id="exit"),
-    pytest.param([["true"], ["no-such-command"]], r"run\[1\] no-such-command failed with exit code 12\d", id="B33-missing"),
-    pytest.param([{"command": ["sleep", "600"], "timeout": 1}], r"run\[0\] sleep exceeded its timeout of 1 s", id="B50-timeout"),
+    pytest.param(
+        [["sh", "-c", "echo out; exit 3"]], r"run\[0\] sh failed with exit code 3: out", id="exit"
+    ),
+    pytest.param(
+        [["true"], ["nothing"]], r"run\[1\] nothing failed with exit code 12\d", id="B33-missing"
+    ),
+    pytest.param(
+        [{"command": ["sleep", "600"], "timeout": 1}],
+        r"run\[0\] sleep exceeded its timeout of 1 s",
+        id="B50",
+    ),
     # A step that asks something gets no answer, at once.
-    pytest.param([["sh", "-c", "read answer"]], r"run\[0\] sh failed with exit code 1", id="B50-stdin"),
-    pytest.param([["sh", "-c", "cp /run/secrets/token /etc/token"]], r"secret token would be in the image, in /etc/token", id="SE-06-copied"),
-    pytest.param([["sh", "-c", "printf %s $(cat /run/secrets/token) | base64 > /srv/x"]], r"secret token would be in the image, in /srv/x", id="SE-06-base64"),
-    pytest.param([["sh", "-c", "cat /run/secrets/token; exit 1"]], r"exit code 1: \*{8}$", id="SE-06-said"),
-]  # fmt: skip
+    pytest.param(
+        [["sh", "-c", "read answer"]], r"run\[0\] sh failed with exit code 1", id="B50-stdin"
+    ),
+    pytest.param(
+        [["sh", "-c", "cp /run/secrets/token /etc/token"]],
+        r"in the image, in /etc/token",
+        id="SE-06-copied",
+    ),
+    pytest.param(
+        [["sh", "-c", "base64 /run/secrets/token > /srv/x"]],
+        r"in the image, in /srv/x",
+        id="SE-06-base64",
+    ),
+    pytest.param(
+        [["sh", "-c", "cat /run/secrets/token; exit 1"]], r"exit code 1: \*{8}$", id="SE-06-said"
+    ),
+]
 
 
 @pytest.mark.parametrize(("run", "says"), FAILURES)
@@ -217,16 +257,8 @@ def test_three_spellings_of_one_content_give_one_layer(kitchen: BuildKitchen) ->
             "spelt/b", files, inputs=["src"], run=[["cp", "-r", "/run/bake/inputs/src", "/app"]]
         )
     )
-    dockerfile = f"FROM {kitchen.base}\nCOPY src/ /app/\nWORKDIR /app\nUSER 10001\n"
-    built = kitchen.record(
-        kitchen.recipe(
-            "spelt/c",
-            {**files, "Dockerfile": dockerfile},
-            dockerfile="Dockerfile",
-            base=None,
-            config=None,
-        )
-    )
+    steps = "COPY src/ /app/\nWORKDIR /app\nUSER 10001\n"
+    built = kitchen.record(kitchen.docker("spelt/c", steps, written=files))
     assert assembled.layers[-1].digest == ran.layers[-1].digest == built.layers[-1].digest
     configs = [dict(kitchen.config(record)["config"]) for record in (assembled, ran, built)]
     for config in configs:
@@ -243,24 +275,22 @@ def test_se_06_no_secret_is_seen_anywhere_at_vvvv(
 ) -> None:
     canary = "canary-91d0c7a2"
     (tmp_path / "token").write_text(f"{canary}\n")
-    uses = "RUN --mount=type=secret,id=token sha256sum /run/secrets/token > /dev/null\n"
+    uses = "sha256sum /run/secrets/token > /dev/null"
+    play = PLAY.replace("  roles: [motd]\n", "").replace("app.conf.j2", "x.j2")
     recipes = [
         kitchen.recipe(
             "quiet/run",
-            {"play/site.yml": PLAY.replace("  roles: [motd]\n", "").replace("app.conf.j2", "x.j2"), "play/templates/x.j2": "x\n"},
-            run=[["sh", "-c", "sha256sum /run/secrets/token > /dev/null"]],
+            {"play/site.yml": play, "play/templates/x.j2": "x\n"},
+            run=[["sh", "-c", uses]],
             play="play/site.yml",
             secrets=["token"],
         ),
-        kitchen.recipe(
+        kitchen.docker(
             "quiet/dockerfile",
-            {"Dockerfile": f"FROM {kitchen.base}\n{uses}RUN echo done > /srv/done\nUSER 10001\n"},
-            dockerfile="Dockerfile",
+            f"RUN --mount=type=secret,id=token {uses}\nRUN echo done > /srv/done\nUSER 10001\n",
             secrets=["token"],
-            base=None,
-            config=None,
         ),
-    ]  # fmt: skip
+    ]
     for recipe in recipes:
         kitchen.lock(recipe)
     arguments = {

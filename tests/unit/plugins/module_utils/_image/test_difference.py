@@ -170,7 +170,12 @@ def test_places_where_something_was_mounted(craft: Craft, tmp_path: pathlib.Path
 
 def test_one_layer_or_many_give_the_same_bytes(craft: Craft, tmp_path: pathlib.Path) -> None:
     one = [folder("app"), file("app/a", "1"), file("app/b", "2"), file("etc/.wh.keep")]
-    many = [[file("app/b", "2", mtime=LATER + 9)], [file("etc/.wh.keep")], [file("app/a", "0")], [file("app/a", "1")]]  # fmt: skip
+    many = [
+        [file("app/b", "2", mtime=LATER + 9)],
+        [file("etc/.wh.keep")],
+        [file("app/a", "0")],
+        [file("app/a", "1")],
+    ]
     write(craft, tmp_path, one)
     first = (tmp_path / "layer.tar").read_bytes()
     write(craft, tmp_path, *many)

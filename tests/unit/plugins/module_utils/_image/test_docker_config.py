@@ -69,11 +69,15 @@ REFUSED: list[tuple[str, dict[str, t.Any], str]] = [
     ("B51-none", {"User": ""}, "USER: final user must be a number"),
     ("B29", {"StopSignal": "15"}, "STOPSIGNAL: must be a signal name"),
     ("B12", {"ExposedPorts": {"x/tcp": {}}}, "EXPOSE: must be a port"),
-    ("B38", {"Labels": {"immutable.cutover.name": "x"}}, "LABEL immutable.cutover.name: label prefix is reserved"),
+    (
+        "B38",
+        {"Labels": {"immutable.cutover.name": "x"}},
+        "LABEL immutable.cutover.name: label prefix is reserved",
+    ),
     ("B49", {"Labels": {"note": "x\nUSER 0"}}, "LABEL note: control character U+000A"),
     ("SE-08", {"Env": ["API_TOKEN=s3cr3t"]}, "ENV API_TOKEN: looks like a secret"),
     ("P12", {"Env": ["DATABASE_URL=s3cr3t"]}, "ENV DATABASE_URL: is required from outside"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("after", "says"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])

@@ -56,16 +56,28 @@ def test_stages_are_followed_to_their_images() -> None:
 
 
 REFUSED = [
-    ("B41-tag", "FROM debian:12\nUSER 1", "Dockerfile:1: FROM must be pinned: image must be pinned name@sha256:"),
+    (
+        "B41-tag",
+        "FROM debian:12\nUSER 1",
+        "Dockerfile:1: FROM must be pinned: image must be pinned name@sha256:",
+    ),
     ("B41-latest", "FROM base/py311\nUSER 1", "FROM must be pinned: image must be pinned"),
     ("B41-scratch", "FROM scratch\nUSER 1", "FROM must be pinned"),
     ("B41-argument", "FROM ${BASE}\nUSER 1", "FROM must be pinned"),
     ("B41-stage", f"FROM debian AS x\nFROM {BASE}\nUSER 1", "Dockerfile:1: FROM must be pinned"),
     ("B41-platform", f"FROM --platform=linux/arm64 {BASE}\nUSER 1", "--platform is not supported"),
-    ("B14-short", "FROM base/py311@sha256:" + "1" * 63 + "\nUSER 1", "FROM must be pinned: bad digest"),
+    (
+        "B14-short",
+        "FROM base/py311@sha256:" + "1" * 63 + "\nUSER 1",
+        "FROM must be pinned: bad digest",
+    ),
     ("from-none", "# nothing\n", "has no FROM"),
     ("from-first", f"ARG X=1\nFROM {BASE}\nUSER 1", "Dockerfile:1: must come after FROM"),
-    ("from-words", f"FROM {BASE} BS x\nUSER 1", "must be FROM name@sha256:<64 hex>, or FROM ... AS stage"),
+    (
+        "from-words",
+        f"FROM {BASE} BS x\nUSER 1",
+        "must be FROM name@sha256:<64 hex>, or FROM ... AS stage",
+    ),
     ("from-name", f"FROM {BASE} AS a;b\nUSER 1", "stage must be a name of its own"),
     ("B46-http", GOOD + "ADD https://example.org/x /x", "Dockerfile:4: remote ADD refused"),
     ("B46-list", GOOD + 'ADD ["http://example.org/x", "/x"]', "remote ADD refused"),
@@ -88,18 +100,38 @@ REFUSED = [
     ("B51-root", f"FROM {BASE}\nUSER root", "final user must be a number"),
     ("B51-zero", f"FROM {BASE}\nUSER 0:10", "final user is root"),
     ("B51-variable", f"FROM {BASE}\nUSER $APP", "final user must be a number"),
-    ("B51-other-stage", f"FROM {BASE} AS a\nUSER 1\nFROM {BASE}\nRUN true", "Dockerfile:3: final user would be root"),
+    (
+        "B51-other-stage",
+        f"FROM {BASE} AS a\nUSER 1\nFROM {BASE}\nRUN true",
+        "Dockerfile:3: final user would be root",
+    ),
     ("volume", GOOD + "VOLUME /data", "VOLUME a replica keeps nothing"),
-    ("healthcheck", GOOD + "HEALTHCHECK NONE", "HEALTHCHECK readiness and liveness are of the spec"),
+    (
+        "healthcheck",
+        GOOD + "HEALTHCHECK NONE",
+        "HEALTHCHECK readiness and liveness are of the spec",
+    ),
     ("onbuild", GOOD + "ONBUILD RUN id", "ONBUILD would run in the build of another image"),
     ("unknown", GOOD + "COPPY a b", "unknown instruction; did you mean COPY?"),
-    ("chmod", GOOD + "COPY --chmod=0644 a b", "--chmod is not supported; COPY takes --from, --chown"),
+    (
+        "chmod",
+        GOOD + "COPY --chmod=0644 a b",
+        "--chmod is not supported; COPY takes --from, --chown",
+    ),
     ("network", GOOD + "RUN --network=host id", "--network must be none"),
     ("mount", GOOD + "RUN --mount=type=cache,target=/x id", "--mount must be type=secret,id=NAME"),
-    ("mount-target", GOOD + "RUN --mount=type=secret,id=a,target=/etc/a id", "--mount must be type=secret"),
-    ("secret", GOOD + "RUN --mount=type=secret,id=other id", "id must be one of secrets: in the recipe, which has token"),
+    (
+        "mount-target",
+        GOOD + "RUN --mount=type=secret,id=a,target=/etc/a id",
+        "--mount must be type=secret",
+    ),
+    (
+        "secret",
+        GOOD + "RUN --mount=type=secret,id=other id",
+        "id must be one of secrets: in the recipe, which has token",
+    ),
     ("heredoc", GOOD + "RUN <<EOF\nid\nEOF", "a here-document needs BuildKit"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("text", "says"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])

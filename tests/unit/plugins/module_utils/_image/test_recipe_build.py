@@ -86,30 +86,106 @@ REFUSED: list[tuple[str, dict[str, t.Any], str]] = [
     ("run-number", {**APP, "run": [["sleep", 1]]}, "run[0].command[1]: must be a string"),
     ("SE-13-newline", {**APP, "run": [["a\nb"]]}, "run[0].command[0]: control character U+000A"),
     ("B05", {**APP, "run": [{"comand": ["a"]}]}, "unknown option; did you mean command?"),
-    ("B35", {**APP, "run": [{"command": ["a"], "env": {"A B": "1"}}]}, "run[0].env: env name must match"),
-    ("SE-08", {**APP, "run": [{"command": ["a"], "env": {"TOKEN": "s3cr3t"}}]}, "run[0].env.TOKEN: looks like a secret"),
-    ("user", {**APP, "run": [{"command": ["a"], "user": "root"}]}, "run[0].user: must be a quoted numeric user"),
-    ("B21-zero", {**APP, "run": [{"command": ["a"], "timeout": 0}]}, "run[0].timeout: must be seconds, an integer 1-86400"),
-    ("B21-text", {**APP, "run": [{"command": ["a"], "timeout": "5m"}]}, "run[0].timeout: must be seconds"),
-    ("B21-true", {**APP, "play": {"playbook": "p/x.yml", "timeout": True}}, "play.timeout: must be seconds"),
+    (
+        "B35",
+        {**APP, "run": [{"command": ["a"], "env": {"A B": "1"}}]},
+        "run[0].env: env name must match",
+    ),
+    (
+        "SE-08",
+        {**APP, "run": [{"command": ["a"], "env": {"TOKEN": "s3cr3t"}}]},
+        "run[0].env.TOKEN: looks like a secret",
+    ),
+    (
+        "user",
+        {**APP, "run": [{"command": ["a"], "user": "root"}]},
+        "run[0].user: must be a quoted numeric user",
+    ),
+    (
+        "B21-zero",
+        {**APP, "run": [{"command": ["a"], "timeout": 0}]},
+        "run[0].timeout: must be seconds, an integer 1-86400",
+    ),
+    (
+        "B21-text",
+        {**APP, "run": [{"command": ["a"], "timeout": "5m"}]},
+        "run[0].timeout: must be seconds",
+    ),
+    (
+        "B21-true",
+        {**APP, "play": {"playbook": "p/x.yml", "timeout": True}},
+        "play.timeout: must be seconds",
+    ),
     ("play-here", {**APP, "play": "site.yml"}, "play.playbook: must be in a folder of its own"),
-    ("play-out", {**APP, "play": "../p/site.yml"}, "play.playbook: must be a relative path inside the context"),
-    ("B46-input", {**APP, "run": [["a"]], "inputs": ["https://example.org/x"]}, "inputs[0]: nothing is fetched by URL"),
-    ("input-out", {**APP, "run": [["a"]], "inputs": ["/etc"]}, "inputs[0]: must be a relative path"),
+    (
+        "play-out",
+        {**APP, "play": "../p/site.yml"},
+        "play.playbook: must be a relative path inside the context",
+    ),
+    (
+        "B46-input",
+        {**APP, "run": [["a"]], "inputs": ["https://example.org/x"]},
+        "inputs[0]: nothing is fetched by URL",
+    ),
+    (
+        "input-out",
+        {**APP, "run": [["a"]], "inputs": ["/etc"]},
+        "inputs[0]: must be a relative path",
+    ),
     ("input-unused", {**APP, "inputs": ["x"]}, "inputs: nothing in this recipe runs anything"),
     ("secret-unused", {**APP, "secrets": ["x"]}, "secrets: nothing in this recipe runs anything"),
     ("secret-name", {**APP, "run": [["a"]], "secrets": ["../x"]}, "secrets[0]: must match"),
-    ("docker-and-run", {**DOCKER, "dockerfile": "Dockerfile", "run": [["a"]]}, "dockerfile: is the whole build"),
-    ("docker-and-base", {**DOCKER, "dockerfile": "Dockerfile", "base": BASE}, "base: the Dockerfile says it"),
-    ("docker-and-files", {**DOCKER, "dockerfile": "Dockerfile", "files": []}, "files: the Dockerfile says it"),
-    ("docker-and-config", {**DOCKER, "dockerfile": "Dockerfile", "config": {"user": "1"}}, "config.user: the Dockerfile says it"),
-    ("docker-base", {**OS, "dockerfile": "Dockerfile"}, "dockerfile: only kind: app is built from a Dockerfile"),
-    ("docker-absent", {**DOCKER, "dockerfile": "other/Dockerfile"}, "dockerfile.path: is not a plain file inside the context"),
-    ("docker-out", {**DOCKER, "dockerfile": "../Dockerfile"}, "dockerfile.path: must be a relative path"),
-    ("B47", {**DOCKER, "dockerfile": {"args": {"API_TOKEN": "s3cr3t"}}}, "dockerfile.args.API_TOKEN: build args are stored in the image history"),
-    ("SE-12-arg", {**DOCKER, "dockerfile": {"args": {"A": "1\nRUN id"}}}, "dockerfile.args.A: control character U+000A"),
-    ("SE-12-arg-name", {**DOCKER, "dockerfile": {"args": {"A B": "1"}}}, "dockerfile.args: name must match"),
-]  # fmt: skip
+    (
+        "docker-and-run",
+        {**DOCKER, "dockerfile": "Dockerfile", "run": [["a"]]},
+        "dockerfile: is the whole build",
+    ),
+    (
+        "docker-and-base",
+        {**DOCKER, "dockerfile": "Dockerfile", "base": BASE},
+        "base: the Dockerfile says it",
+    ),
+    (
+        "docker-and-files",
+        {**DOCKER, "dockerfile": "Dockerfile", "files": []},
+        "files: the Dockerfile says it",
+    ),
+    (
+        "docker-and-config",
+        {**DOCKER, "dockerfile": "Dockerfile", "config": {"user": "1"}},
+        "config.user: the Dockerfile says it",
+    ),
+    (
+        "docker-base",
+        {**OS, "dockerfile": "Dockerfile"},
+        "dockerfile: only kind: app is built from a Dockerfile",
+    ),
+    (
+        "docker-absent",
+        {**DOCKER, "dockerfile": "other/Dockerfile"},
+        "dockerfile.path: is not a plain file inside the context",
+    ),
+    (
+        "docker-out",
+        {**DOCKER, "dockerfile": "../Dockerfile"},
+        "dockerfile.path: must be a relative path",
+    ),
+    (
+        "B47",
+        {**DOCKER, "dockerfile": {"args": {"API_TOKEN": "s3cr3t"}}},
+        "dockerfile.args.API_TOKEN: build args are stored in the image history",
+    ),
+    (
+        "SE-12-arg",
+        {**DOCKER, "dockerfile": {"args": {"A": "1\nRUN id"}}},
+        "dockerfile.args.A: control character U+000A",
+    ),
+    (
+        "SE-12-arg-name",
+        {**DOCKER, "dockerfile": {"args": {"A B": "1"}}},
+        "dockerfile.args: name must match",
+    ),
+]
 
 
 @pytest.mark.parametrize(("data", "says"), [pytest.param(*row[1:], id=row[0]) for row in REFUSED])
