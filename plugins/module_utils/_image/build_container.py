@@ -154,7 +154,7 @@ class BuildEngine:
         stdin: t.IO[bytes] | int = subprocess.DEVNULL,
         begin: str = "",
     ) -> None:
-        """Run a program of this host until it ends or its time is over; what it says before C(begin) tells nobody anything."""
+        """Run a program of this host until it ends or its time is over; what it says before C(begin) is not shown."""
         with tempfile.TemporaryFile() as said:
             try:
                 done = subprocess.run(

@@ -87,4 +87,4 @@ def _collect(executable: str, folder: str, run: Run) -> None:
 def _libraries(binaries: t.Sequence[str], run: Run) -> list[str]:
     """Return every library that these need, as the host's own loader finds them."""
     printed = run([find_tool("ldd", "libc-bin"), *binaries], {"LC_ALL": "C"})
-    return sorted({path for path in _LIBRARY.findall(printed)})
+    return sorted(set(_LIBRARY.findall(printed)))
