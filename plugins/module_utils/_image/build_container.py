@@ -21,6 +21,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     EngineError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image import build_python
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_owner import (
+    is_dead,
+    this_process,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_secrets import Secrets
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
     canonical_json,
@@ -72,7 +76,7 @@ class BuildEngine:
     secrets: Secrets = field(default_factory=Secrets)
     made: list[str] = field(default_factory=list)
     containers: list[str] = field(default_factory=list)
-    owner: str = field(default_factory=lambda: f"{_this_process()} {uuid.uuid4().hex}")
+    owner: str = field(default_factory=lambda: f"{this_process()} {uuid.uuid4().hex}")
     clock: Clock = field(default_factory=SystemClock)
 
     @contextlib.contextmanager
@@ -250,10 +254,10 @@ class BuildEngine:
         client = self.images.client
         with engine_errors("cannot look for what earlier builds left"):
             for found in client.containers(all=True, filters={"label": OWNER}):
-                if _is_dead(found["Labels"].get(OWNER, "")):
+                if is_dead(found["Labels"].get(OWNER, "")):
                     self.containers.append(found["Id"])
             for image in client.images(filters={"label": OWNER}):
-                if _is_dead((image.get("Labels") or {}).get(OWNER, "")):
+                if is_dead((image.get("Labels") or {}).get(OWNER, "")):
                     self.made.append(image["Id"])
         self._remove()
 
@@ -275,28 +279,3 @@ def _temporary_record(image_id: str, manifest: str, layers: t.Sequence[Blob]) ->
         size=0,
         layers=tuple(LayerRecord(layer.digest, layer.size, layer.purpose) for layer in layers),
     )
-
-
-def _this_process() -> str:
-    return f"{_namespace()} {os.getpid()} {_started(os.getpid())}"
-
-
-def _is_dead(owner: str) -> bool:
-    """Tell whether the process that built is gone; of other machines and other containers that is not known."""
-    namespace, pid, started = ([*owner.split(" "), "", "", ""])[:3]
-    return namespace == _namespace() and pid.isdigit() and _started(int(pid)) != started
-
-
-def _namespace() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as stream:
-        boot = stream.read().strip()
-    return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
-
-
-def _started(pid: int) -> str:
-    """Return when a process started, in ticks of this boot; empty if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
-            return stream.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return ""

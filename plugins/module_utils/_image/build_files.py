@@ -157,3 +157,7 @@ def stage_files(files: t.Sequence[FileInput], folder: str) -> None:
         os.chmod(target, item.mode)
         if sha256_file(target) != item.sha256:
             raise CutoverError(f"{item.source}: changed while it was read; bake again")
+    for parent, folders, _names in os.walk(folder):
+        for name in folders:
+            # Whatever the caller's mask: a step may run as somebody else.
+            os.chmod(os.path.join(parent, name), 0o755)

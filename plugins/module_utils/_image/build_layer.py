@@ -24,10 +24,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_sec
     secrets_folder,
     stage_secrets,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import ImageContents
-from ansible_collections.immutable.cutover.plugins.module_utils._image.difference import (
-    write_difference,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import Layer
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Blob, Layout
@@ -37,6 +33,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
 if t.TYPE_CHECKING:
     from ansible_collections.immutable.cutover.plugins.module_utils._image.build_container import (
         BuildEngine,
+    )
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import (
+        ImageContents,
     )
     from ansible_collections.immutable.cutover.plugins.module_utils._image.run_build import (
         BuildFolder,
@@ -104,11 +103,12 @@ class LayerBuild:
         )
 
         with (
-            tempfile.TemporaryDirectory(prefix="bake-secrets-", dir=secrets_folder()) as hidden,
+            secrets_folder() as hidden,
             tempfile.TemporaryDirectory(prefix="bake-build-") as work,
         ):
             staged = os.path.join(work, "staged")
-            os.makedirs(staged, mode=0o755)
+            os.makedirs(staged)
+            os.chmod(staged, 0o755)
             stage_files(files, staged)
             yield BuildFolder(staged, work, stage_secrets(secrets, hidden))
 
@@ -154,6 +154,10 @@ class LayerBuild:
             raise CutoverError(
                 f"{self.recipe.tag}: the engine built on other layers than it was given"
             )
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.difference import (
+            write_difference,
+        )
+
         path = os.path.join(self.folder, f"{purpose}.tar")
         return write_difference(contents, count, path, self.epoch, _MOUNTPOINTS)
 

@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import mmap
 import os
+import shutil
 import tarfile
+import tempfile
 import typing as t
 from dataclasses import dataclass, field
 
@@ -15,9 +18,16 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_owner import (
+    is_dead,
+    this_process,
+)
 
 PLACE = "/run/secrets"
-_SHORTEST = 4
+MEMORY = "/dev/shm"
+_PREFIX, _OWNER = "immutable-cutover-secrets-", ".owner"
+# Shorter ones would be found by chance.
+_SHORTEST, _SHORTEST_LINE = 8, 4
 _LONGEST = 1 << 20
 
 
@@ -33,7 +43,7 @@ class Secrets:
         for value in self.values.values():
             for piece in sorted({value, *value.split(b"\n")}, key=len, reverse=True):
                 word = piece.strip().decode("utf-8", "replace")
-                if len(word) >= _SHORTEST:
+                if len(word) >= _SHORTEST_LINE:
                     text = text.replace(word, "********")
         return text
 
@@ -62,8 +72,29 @@ def _read(name: str, path: str) -> bytes:
     return value
 
 
+@contextlib.contextmanager
+def secrets_folder(parent: str = MEMORY) -> t.Iterator[str]:
+    """Make a folder for secrets, in memory if there is any to be had, and take away what killed builds left there."""
+    where = parent if os.access(parent, os.W_OK) else tempfile.gettempdir()
+    for name in os.listdir(where):
+        if name.startswith(_PREFIX) and is_dead(_owner(os.path.join(where, name))):
+            shutil.rmtree(os.path.join(where, name), ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=where) as folder:
+        with open(os.path.join(folder, _OWNER), "w", encoding="utf-8") as stream:
+            stream.write(this_process())
+        yield folder
+
+
+def _owner(folder: str) -> str:
+    try:
+        with open(os.path.join(folder, _OWNER), encoding="utf-8") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
 def stage_secrets(secrets: Secrets, folder: str) -> dict[str, str]:
-    """Copy the secrets to files that only root can read, in memory if the host has a place for that; by name."""
+    """Copy the secrets to files that only root can read; by name."""
     staged = {}
     for name, value in secrets.values.items():
         path = os.path.join(folder, name)
@@ -72,11 +103,6 @@ def stage_secrets(secrets: Secrets, folder: str) -> dict[str, str]:
             stream.write(value)
         staged[name] = path
     return staged
-
-
-def secrets_folder() -> str | None:
-    """Return where secrets lie while a build runs: memory, if there is any to be had."""
-    return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 def refuse_secrets(secrets: Secrets, layer: str, recipe: str) -> None:

@@ -164,7 +164,7 @@ def test_what_is_run_is_run_again_on_another_base(world: World, built: Built) ->
     add(world)
     first = world.bake().record
     base = add_base(world.root, program=b"#!fixed", version="1.1.0")
-    params = {
+    params: dict[str, t.Any] = {
         "recipes": [world.recipe],
         "output": str(world.root / "output"),
         "store": str(world.root / "store"),

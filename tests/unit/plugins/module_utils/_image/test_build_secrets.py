@@ -40,6 +40,22 @@ def test_a_secret_is_staged_for_root_alone(tmp_path: pathlib.Path) -> None:
     assert VALUE.decode().strip() not in repr(secrets(tmp_path))
 
 
+def test_se_26_secrets_of_a_build_that_was_killed_are_removed_by_the_next(
+    tmp_path: pathlib.Path,
+) -> None:
+    with subject.secrets_folder(str(tmp_path)) as alive:
+        namespace, pid, _started = (pathlib.Path(alive) / ".owner").read_text().split(" ")
+        for name, owner in (("dead", f"{namespace} {pid} 1"), ("other", f"elsewhere {pid} 1")):
+            folder = tmp_path / f"immutable-cutover-secrets-{name}"
+            folder.mkdir()
+            (folder / ".owner").write_text(owner)
+        with subject.secrets_folder(str(tmp_path)) as second:
+            left = {path.name.rpartition("-")[2] for path in tmp_path.iterdir()}
+            assert left == {"other", *(name.rpartition("-")[2] for name in (alive, second))}
+            assert pathlib.Path(second).stat().st_mode & 0o777 == 0o700
+    assert [path.name for path in tmp_path.iterdir()] == ["immutable-cutover-secrets-other"]
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [
@@ -55,9 +71,9 @@ def test_refused(given: dict[str, str], says: str) -> None:
 
 
 def test_se_10_a_value_too_short_to_be_found_again_is_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(InvalidInput, match="must be a file with 4-1048576 bytes") as caught:
-        secrets(tmp_path, b"abc\n")
-    assert "abc" not in caught.value.message
+    with pytest.raises(InvalidInput, match="must be a file with 8-1048576 bytes") as caught:
+        secrets(tmp_path, b"abcdefg\n")
+    assert "abcdefg" not in caught.value.message
 
 
 def test_se_06_said_values_are_scrubbed_whole_and_by_line(tmp_path: pathlib.Path) -> None:
