@@ -68,7 +68,9 @@ def _collect(executable: str, folder: str, run: Run) -> None:
         os.makedirs(os.path.join(folder, name), mode=0o755)
     shutil.copy2(executable, os.path.join(folder, "bin", f"{_VERSION}.real"))
     stdlib = os.path.join(folder, "lib", _VERSION)
-    shutil.copytree(sysconfig.get_path("stdlib"), stdlib, ignore=_LEFT_OUT, symlinks=False)
+    shutil.copytree(
+        sysconfig.get_path("stdlib"), stdlib, ignore=_LEFT_OUT, ignore_dangling_symlinks=True
+    )
     modules = os.path.join(stdlib, "lib-dynload")
     binaries = [os.path.join(modules, name) for name in sorted(os.listdir(modules))]
     for path in _libraries([executable, *binaries], run):
