@@ -70,6 +70,7 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
     """Return the plan of a deployment."""
     deployment.check_commands()
     plan = deployment.plan()
+    deployment.check_space(plan)
     lines = render.lines(plan)
     loose_ends = [] if plan.batches else list(deployment.loose_ends)
     hold = stands_at(plan)
@@ -184,6 +185,9 @@ def turn_of(data: Mapping[str, Any]) -> Turn:
         epoch=data["epoch"],
         undo_follows=data["undo_follows"],
         retires=data["retires"],
+        undoes=data.get("undoes", ""),
+        waits=data.get("waits", 0.0),
+        gone=tuple(data.get("gone", ())),
     )
 
 

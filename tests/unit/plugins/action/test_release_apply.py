@@ -93,8 +93,11 @@ def failed(verb: str = "ready", **more: Any) -> Answer:
     return answer("failed", **options)
 
 
-def waiting(epoch: int = 3, process: str = "", host: str = "", expires_in: float = 9) -> Answer:
+def waiting(
+    epoch: int = 3, process: str = "", host: str = "", expires_in: float = 9, **more: Any
+) -> Answer:
     return {
+        **more,
         "status": "waiting",
         "changed": False,
         "message": "shop: lease held by bob",
@@ -192,6 +195,29 @@ def test_a_living_holder_is_waited_for(run: Run) -> None:
     assert action.said == ["[h1] waiting: shop: lease held by bob"] * 2
 
 
+def test_a_dead_run_in_line_is_passed_over_at_once(run: Run) -> None:
+    dead, here = dead_process(), socket.gethostname()
+    places = [
+        {"run": "gone", "process": dead, "host": here},
+        {"run": "alive", "process": _process_identity(os.getpid()), "host": here},
+    ]
+    result, action = run(waiting(ahead=places), waiting(ahead=places[1:]), answer())
+    assert result["status"] == "done"
+    assert [call["turn"].get("gone") for call in action.calls] == [None, ["gone"], []]
+    assert action.clock.sleeps == [2]
+    assert action.said[0].endswith("; dead and passed over: gone")
+
+
+def test_it_says_how_long_it_will_go_on_asking(run: Run) -> None:
+    _result, action = run(waiting(), waiting(), answer(), lease={"wait": 60})
+    assert [call["turn"]["waits"] for call in action.calls] == [60, 60, 58]
+
+
+def test_b67_without_a_wait_it_is_refused_at_once(run: Run) -> None:
+    with pytest.raises(AnsibleActionFail, match="lease held by bob; nothing was changed"):
+        run(waiting(), lease={"wait": 0})
+
+
 def test_b67_it_gives_up_after_its_wait_and_says_who_holds_it(run: Run) -> None:
     with pytest.raises(
         AnsibleActionFail, match="lease held by bob; gave up after 5 s, nothing was changed"
@@ -206,6 +232,7 @@ def test_a_failure_while_coming_up_is_undone_under_the_same_lease(run: Run) -> N
     assert [turn["undo_follows"] for turn in turns] == [True, False]
     assert [turn["epoch"] for turn in turns] == [0, 4]
     assert turns[0]["holder"] == turns[1]["holder"]
+    assert [turn["undoes"] for turn in turns] == ["", "ready failed: never ready"]
     assert "resume" not in turns[1], "the waits of the undo have their whole time"
     assert (result["failed"], result["rolled_back"]) == (True, True)
     assert result["journal"] == [{"step": "failed"}, {"step": "undo"}]
@@ -329,6 +356,14 @@ def test_only_a_process_of_this_controller_is_ever_called_dead(
     holder: dict[str, str], dead: bool
 ) -> None:
     assert _is_dead(holder) is dead
+
+
+def test_the_job_has_a_link_where_awx_says_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWX_HOST", "https://awx.example/")
+    assert _holder({"awx_job_id": 12}, 1)["url"] == "https://awx.example/#/jobs/playbook/12"
+    assert _holder({}, 1)["url"] == ""
+    monkeypatch.delenv("AWX_HOST")
+    assert _holder({"awx_job_id": 12}, 1)["url"] == ""
 
 
 def test_the_holder_names_job_and_user_where_awx_says_them() -> None:
