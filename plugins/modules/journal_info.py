@@ -63,7 +63,7 @@ app:
   description: The app's name.
   returned: success
   type: str
-path:
+file:
   description: The journal on the host, one JSON object a line.
   returned: success
   type: str

@@ -31,7 +31,7 @@ def journal_info(params: Mapping[str, Any], clock: Clock) -> dict[str, Any]:
     )
     return {
         "app": app,
-        "path": journal.path,
+        "file": journal.path,
         "unreadable": unreadable,
         "runs": [_history.as_data(story, run) for story in found],
         "rows": [dict(row) for story in found for row in story.rows],
