@@ -24,6 +24,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._process import 
     identity as _process_identity,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._process import is_dead as _is_dead
+from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
+from ansible_collections.immutable.cutover.plugins.plugin_utils._next import log_end, what_next
 
 MODULE = "immutable.cutover.release_apply"
 FIRST_TURN, LONGEST_TURN = 6.0, 8.0
@@ -33,13 +35,14 @@ which progress is promised.
 LEASE_POLL = 2.0
 TOLD_EVERY = 8.0
 GO_ON = "run the playbook promote to go on, or abort to go back"
+NOT_OF_THE_END = ("failed_when_result", "ansible_stats")
 RECOVERS = ("recover", "finish", "undo")
 
 
 class ActionModule(ActionBase):
     """Bring a release about, or go back to the one before it."""
 
-    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease"))
+    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease", "turn"))
     _requires_connection = True
 
     def run(
@@ -49,9 +52,23 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         self._name = str(variables.get("inventory_hostname", ""))
-        if self._task.check_mode:
-            return self._check(variables)
+        ended = (self._task.args.get("turn") or {}).get("ended")
+        if ended:
+            kept = {key: value for key, value in ended.items() if key not in NOT_OF_THE_END}
+            return {**kept, "failed": True}
         self._clock = SystemClock()
+        began = self._clock.monotonic()
+        result = self._check(variables) if self._task.check_mode else self._apply(variables)
+        advice = what_next(result) if result.get("failed") else ""
+        if advice:
+            result["msg"] = f"{result['msg']}. Next: {advice}"
+        result["seconds"] = round(self._clock.monotonic() - began, 3)
+        spec = self._task.args.get("spec")
+        app = str(spec.get("app", "")) if isinstance(spec, Mapping) else ""
+        result["ansible_stats"] = stats(self._name, {"app": app, **result}, result["seconds"])
+        return result
+
+    def _apply(self, variables: dict[str, Any]) -> dict[str, Any]:
         self._controller = _controller()
         self._holder = _holder(variables, self._controller)
         lease = self._task.args.get("lease") or {}
@@ -105,7 +122,7 @@ class ActionModule(ActionBase):
         arguments = {**self._arguments(), "turn": {"plan": True}}
         plan = self._module(MODULE, arguments, variables)
         if plan.get("failed"):
-            return plan
+            return {**plan, "status": "failed"}
         for line in plan["lines"]:
             self._say(line)
         prepared = "\n".join(plan["lines"]) + "\n"
@@ -201,7 +218,8 @@ class ActionModule(ActionBase):
         if total["status"] == "failed":
             verb = (total.get("failed_step") or {}).get("verb")
             total["failed"] = True
-            total["msg"] = f"{verb} failed: {total['error']}" if verb else total["error"]
+            said = f"{verb} failed: {total['error']}" if verb else total["error"]
+            total["msg"] = said + log_end(total)
         return total
 
     def _stand_in_line(self, answer: Mapping[str, Any], give_up: float) -> dict[str, Any]:

@@ -34,6 +34,7 @@ TURN_SPEC: dict[str, dict[str, Any]] = {
     "waits": {"type": "float", "default": 0},
     "gone": {"type": "list", "elements": "str", "default": []},
     "plan": {"type": "bool", "default": False},
+    "ended": {"type": "dict", "default": {}},
     "resume": {"type": "dict", "default": {}},
 }
 LEASE_WAIT_SPEC: dict[str, dict[str, Any]] = {

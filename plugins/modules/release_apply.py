@@ -92,6 +92,10 @@ options:
         type: list
         elements: str
         default: []
+      ended:
+        description: The result of a run that has failed, to fail with.
+        type: dict
+        default: {}
       plan:
         description: Return what M(immutable.cutover.release_plan) returns, and change nothing.
         type: bool
@@ -136,6 +140,18 @@ version:
   description: Its version.
   returned: success
   type: str
+image:
+  description: The image of the release, as its spec names it.
+  returned: success
+  type: str
+image_id:
+  description: The ID of the image that its replicas run.
+  returned: success
+  type: str
+seconds:
+  description: How long it took, seen from the controller.
+  returned: always
+  type: float
 lines:
   description: The plan as people read it, as made before the first step.
   returned: success

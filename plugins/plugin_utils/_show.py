@@ -31,5 +31,7 @@ class ShowingAction(ActionBase):
             key = "details" if self._display.verbosity else "lines"
             for line in answer.get(key) or answer.get("lines") or []:
                 self._display.display(f"[{name}] {line}")
-            answer["_ansible_verbose_override"] = True  # with -v too, lines and no dump of the result
+            answer["_ansible_verbose_override"] = (
+                True  # with -v too, lines and no dump of the result
+            )
         return answer

@@ -38,6 +38,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery 
     UNDO,
     finished,
     resolve,
+    way,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
@@ -164,6 +165,13 @@ class Deployment:
             return None
         hold = stands_at(plan(self.release.goal(), self.world))
         return hold if hold is not None and hold.kind != "delay" else None
+
+    @property
+    def way(self) -> str:
+        """Say where a run goes that does not go to what the spec describes."""
+        if self._to in ("", ABORT, PROMOTE) or not self.release.wanted_replicas:
+            return ""
+        return way(self._to, self.release.spec.version, self.release.id, self.releases.begun())
 
     @property
     def overtaken(self) -> bool:
@@ -377,7 +385,8 @@ class Deployment:
         image = engine.image(image_id)
         if image is None:
             raise CutoverError(
-                f"image {image_id} of {spec.image} is not on this host; nothing was changed"
+                f"image {image_id} of {spec.image} is not on this host; nothing was changed. Bake, pull or load it "
+                "again, or name another kept release (the playbook status lists them)"
             )
         if spec.verify == "required":
             # In every call, before it changes anything; what is verified here is the ID that containers are made of.

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
+    Begun,
     ReleaseRecord,
     Releases,
 )
@@ -49,6 +50,20 @@ def resolve(to: str, app: str, releases: Releases, observe: Callable[[], World])
             "or recover with recover_to undo; nothing was changed"
         )
     return to
+
+
+def way(to: str, version: str, release: str, begun: Begun | None) -> str:
+    """Say where a run goes that goes back or recovers, and what going back does not take back."""
+    named = f"{version} ({release})" if version else release
+    other = begun.release if begun is not None and begun.release != release else ""
+    if to == FINISH:
+        return f"finish release {named}, which a run began"
+    if to == UNDO:
+        return f"undo release {other}: back to {named}" if other else f"put {named} in order"
+    return (
+        f"back to {named}: its image, environment, secrets and commands. As today: number of replicas, load "
+        "balancers, strategy. Not taken back: data, and whatever the newer release did to it"
+    )
 
 
 def finished(releases: Releases) -> ReleaseRecord | None:

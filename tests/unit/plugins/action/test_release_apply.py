@@ -117,6 +117,64 @@ def dead_process() -> str:
     return identity
 
 
+def test_what_a_workflow_gets(run: Run) -> None:
+    after = {"web": [{"state": "serving"}, {"state": "dead"}]}
+    result, _action = run(answer(after=after, image="shop@sha256:1", image_id="sha256:1"))
+    left = result["ansible_stats"]
+    mine = {
+        "app": "shop",
+        "release": "0123abcd",
+        "version": "2",
+        "image": "shop@sha256:1",
+        "image_id": "sha256:1",
+        "status": "done",
+        "changed": True,
+        "rolled_back": False,
+        "seconds": 0.0,
+        "replicas": {"web": 1},
+        "message": "",
+    }
+    assert left["data"] == {"immutable_cutover": {"schema": 1, **mine, "hosts": {"h1": mine}}}
+    assert (left["per_host"], left["aggregate"]) == (False, True)
+
+
+def test_what_a_workflow_gets_of_a_run_that_was_rolled_back(run: Run) -> None:
+    result, _action = run(failed(after={}), answer("done", after={"web": [{"state": "serving"}]}))
+    left = result["ansible_stats"]["data"]["immutable_cutover"]
+    assert (left["status"], left["rolled_back"], left["replicas"]) == ("failed", True, {"web": 1})
+    assert left["message"] == result["msg"]
+
+
+BUSY = {"kind": "drain_timeout"}
+# (id, verb, error_details, undoes, what the message says)
+NEXT: list[tuple[str, str, dict[str, Any], bool, str]] = [
+    ("drain-timeout", "await", BUSY, False, "what is busy goes on draining and running; run the"),
+    ("comes-up", "ready", {}, False, "what came up is left as it is; run replace again to go on"),
+    ("destroy", "destroy", {}, False, "what was done stays; run the same playbook again to go on"),
+    ("log", "ready", {"log": ["a", "boom: why", " "]}, True, "; its log ends with: boom: why. "),
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "details", "stops", "says"), [pytest.param(*entry[1:], id=entry[0]) for entry in NEXT]
+)
+def test_a_failure_says_what_is_left_and_what_to_do_next(
+    run: Run, verb: str, details: dict[str, Any], stops: bool, says: str
+) -> None:
+    spec = {**SPEC, "strategy": {"on_failure": "stop"}}
+    result, _action = run(failed(verb, error_details=details, worth_undoing=stops), spec=spec)
+    assert says in result["msg"], result["msg"]
+
+
+def test_a_run_that_has_failed_ends_as_it_did(run: Run) -> None:
+    ended = {"msg": "ready failed: why", "failed": False, "status": "failed", "changed": True}
+    result, action = run(
+        turn={"ended": {**ended, "failed_when_result": False, "ansible_stats": {}}}
+    )
+    assert result == {**ended, "failed": True}
+    assert action.calls == []
+
+
 def test_done_at_once(run: Run) -> None:
     result, action = run(answer())
     assert (result["status"], result["changed"], result.get("failed")) == ("done", True, None)
@@ -237,14 +295,17 @@ def test_a_failure_while_coming_up_is_undone_under_the_same_lease(run: Run) -> N
     assert (result["failed"], result["rolled_back"]) == (True, True)
     assert result["journal"] == [{"step": "failed"}, {"step": "undo"}]
     assert result["actions"] == ["act failed", "act done"]
-    assert result["msg"] == "ready failed: never ready; rolled back: release old1 serves again"
+    assert result["msg"] == (
+        "ready failed: never ready; rolled back: release old1 serves again. "
+        "Next: see error_details and the playbook history"
+    )
     assert result["failed_step"]["verb"] == "ready"
     assert action.said[0].startswith("[h1] ready failed: never ready; going back to the last")
 
 
 def test_undoing_the_first_deployment_says_that_nothing_is_left(run: Run) -> None:
     result, _action = run(failed(), answer("done", after={}))
-    assert result["msg"].endswith("; rolled back: nothing of it is left")
+    assert "; rolled back: nothing of it is left. Next: " in result["msg"]
     assert result["after"] == {}
 
 
@@ -273,7 +334,8 @@ def test_what_is_not_undone(run: Run, options: dict[str, Any], given: dict[str, 
 def test_a_module_that_fails_itself_loses_nothing_that_was_done_before(run: Run) -> None:
     result, action = run(answer("more"), {"failed": True, "msg": "fenced: run epoch 4"})
     assert (result["failed"], result["status"], result["changed"]) == (True, "failed", True)
-    assert (result["msg"], result["actions"]) == ("fenced: run epoch 4", ["act more"])
+    assert result["msg"] == "fenced: run epoch 4. Next: the playbook status shows who deploys now"
+    assert result["actions"] == ["act more"]
     assert len(action.calls) == 2, "a lost lease is not undone"
 
 

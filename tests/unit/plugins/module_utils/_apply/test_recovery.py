@@ -121,6 +121,30 @@ def test_a_rollback_that_died_is_undone_or_finished(host: Host) -> None:
         assert recover(host, second(host), to, epoch)["version"] == version
 
 
+def test_the_plan_says_where_it_goes_and_what_it_does_not_take_back(host: Host) -> None:
+    host.apply(first(host))
+    host.apply(second(host))
+    line = host.plan(second(host), "previous")["lines"][0]
+    assert line.startswith("back to 1 (") and "Not taken back: data" in line
+    assert host.plan(second(host))["lines"][0].startswith("nothing to do")
+    epoch = dead(host, first(host))
+    assert "undo release " in host.plan(second(host), "recover")["lines"][0]
+    assert host.plan(second(host), "finish")["lines"][0].startswith("finish release 1 (")
+    recover(host, second(host), "recover", epoch)
+
+
+@pytest.mark.parametrize("to", ["previous", "1"])
+def test_ro_12_a_rollback_to_an_image_that_is_gone_is_refused(host: Host, to: str) -> None:
+    host.apply(first(host))
+    host.apply(second(host))
+    del host.engine._images[IMAGE_ID]
+    before = host.traces()
+    with pytest.raises(CutoverError, match=r"is not on this host; nothing was changed") as caught:
+        host.apply(second(host), to)
+    assert "Bake, pull or load it again" in caught.value.message
+    assert host.traces() == before
+
+
 def test_nothing_to_recover_is_no_change_and_takes_no_lease(host: Host) -> None:
     before = host.traces()
     result = host.apply(first(host), "recover")
