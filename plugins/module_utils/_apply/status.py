@@ -75,7 +75,7 @@ def _head(found: Mapping[str, Any]) -> str:
 def _process(
     process: str, replicas: Sequence[Mapping[str, Any]], wanted: Mapping[str, int]
 ) -> list[str]:
-    of = f" of {wanted[process]}" if process in wanted else ""
+    of = f", {wanted[process]} wanted" if process in wanted else ""
     rows = [
         (
             replica["name"],
@@ -89,7 +89,7 @@ def _process(
         for replica in replicas
     ]
     return [
-        f"  {process}: {_serving(replicas)}{of} serve",
+        f"  {process}: {_serving(replicas)} serve{of}",
         *(f"    {line}" for line in _table(rows)),
     ]
 

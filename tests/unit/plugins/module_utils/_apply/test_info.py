@@ -52,7 +52,7 @@ def test_what_runs_is_shown_with_health_work_and_age(host: Host) -> None:
     assert replica["age"] is not None and replica["health"]
     lines = found["lines"]
     assert lines[0] == f"shop 1 ({found['current']}), image shop@{IMAGE_ID[:19]}"
-    assert lines[1] == "  web: 2 of 2 serve"
+    assert lines[1] == "  web: 2 serve, 2 wanted"
     assert lines[2].split()[:3] == [name, "1", "serving"]
     assert "3 in flight  up " in lines[2]
     assert lines[-2:] == ["  kept for a rollback: none", "  lease: free"]
@@ -121,7 +121,7 @@ def test_a_replica_that_should_serve_and_does_not(host: Host) -> None:
     name = info(host)["processes"]["web"][0]["name"]
     host.engine.crash(name)
     shown = text(host)
-    assert "  web: 1 of 2 serve" in shown
+    assert "  web: 1 serve, 2 wanted" in shown
     assert f"next: run recover: {name} should serve and does not" in shown
 
 
