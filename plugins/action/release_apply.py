@@ -179,7 +179,7 @@ class ActionModule(ActionBase):
             "undo_follows": undo_follows,
             "retires": retires,
             "undoes": undoes,
-            "waits": self._wait,
+            "waits": 0 if retires else self._wait,
         }
         if retires:
             turn["resume"] = {"settled": self._settled}

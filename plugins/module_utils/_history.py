@@ -111,6 +111,7 @@ def as_data(story: Story, holder: str) -> dict[str, object]:
         "message": _detail(story.end).get("message", ""),
         "rolled_back": bool(_detail(story.end).get("rolled_back", False)),
         "replicas": _replicas(story),
+        "events": _events(story),
     }
 
 
@@ -138,6 +139,7 @@ def _block(run: Mapping[str, Any], replicas: bool) -> list[str]:
     if run["message"]:
         block.append(f"    {run['message']}")
     if replicas:
+        block += [f"      {event}" for event in run["events"]]
         block += [f"      {name}: {_steps(steps)}" for name, steps in run["replicas"].items()]
     return block
 
@@ -178,6 +180,23 @@ def _replicas(story: Story) -> dict[str, list[dict[str, object]]]:
                 "version": row.get("version", ""),
             }
     return {name: list(steps.values()) for name, steps in found.items()}
+
+
+def _events(story: Story) -> list[str]:
+    """Return what happened to the release as a whole: gates, promotions, verdicts."""
+    found = []
+    for row in story.rows:
+        if (
+            row.get("replica")
+            or row.get("step") in (RUN, "record")
+            or row.get("outcome") == "begin"
+        ):
+            continue
+        detail = _detail(row)
+        gate = f" {detail['gate']}" if detail.get("gate") else ""
+        reason = f", {detail['reason']}" if detail.get("reason") else ""
+        found.append(f"{row.get('step')}{gate}: {row.get('outcome')}{reason}")
+    return found
 
 
 def _totals(replicas: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:

@@ -487,7 +487,7 @@ def test_another_run_that_has_the_lease_takes_away_what_was_replaced(run: Run) -
 
 def test_a_failure_to_take_it_away_fails_and_is_not_undone(run: Run) -> None:
     result, action = run(gate("delayed", "delay", 1), failed("destroy", worth_undoing=True))
-    assert (result["failed"], result["msg"]) == (True, "destroy failed: never ready")
+    assert result["failed"] and result["msg"].startswith("destroy failed: never ready. Next: ")
     assert len(action.calls) == 2
 
 

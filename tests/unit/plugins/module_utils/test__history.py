@@ -111,6 +111,19 @@ def test_the_message_of_a_failure_is_shown_and_a_step_without_an_end() -> None:
     assert lines[-2:] == ["    why", f"      {NEW}: ready not ended"]
 
 
+def test_gates_and_verdicts_are_shown_with_the_steps() -> None:
+    gate = {"gate": "switch", "kind": "approval"}
+    lines = shown(
+        begin(),
+        row(1, "gate", "begin", detail=gate),
+        row(2, "gate", "ok", detail=gate),
+        row(3, "analysis", "failed", detail={"gate": "a1", "reason": "5 of 20 failed"}),
+        end("failed", message="why"),
+        replicas=True,
+    )
+    assert lines[-2:] == ["      gate switch: ok", "      analysis a1: failed, 5 of 20 failed"]
+
+
 def test_runs_are_chosen_by_id_release_or_version_and_only_the_last() -> None:
     rows = [
         row_
