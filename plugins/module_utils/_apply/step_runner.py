@@ -150,6 +150,7 @@ class StepRunner:
                 successes=readiness.successes,
                 interval=readiness.interval,
                 timeout=self._timers.left(f"ready:{step.replica}", readiness.timeout),
+                whole=readiness.timeout,
                 clock=self._site.clock,
             )
         except (ProbeError, WaitTimeout) as error:
@@ -197,7 +198,13 @@ class StepRunner:
         process = self._process(step)
         for driver in self._site.drivers(step.process):
             left = self._timers.left(f"check:{step.replica}", process.readiness.timeout)
-            targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
+            targets.await_healthy(
+                driver,
+                step.replica,
+                timeout=left,
+                clock=self._site.clock,
+                whole=process.readiness.timeout,
+            )
         self._persist(step.process)
         return {}
 
@@ -205,7 +212,13 @@ class StepRunner:
         process = self._process(step)
         for driver in self._site.drivers(step.process):
             left = self._timers.left(f"activate:{step.replica}", process.readiness.timeout)
-            targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
+            targets.await_healthy(
+                driver,
+                step.replica,
+                timeout=left,
+                clock=self._site.clock,
+                whole=process.readiness.timeout,
+            )
             with self._lease.guard(self._epoch):
                 if step.weights:
                     driver.set_weights(dict(step.weights))
@@ -282,6 +295,7 @@ class StepRunner:
                     driver,
                     [step.replica],
                     timeout=self._timers.left(key, timeout) if rule is None else CLOSING,
+                    whole=timeout if rule is None else CLOSING,
                     clock=self._site.clock,
                     on_progress=lambda seen: self._busy(step, seen),
                 )
@@ -304,6 +318,7 @@ class StepRunner:
             driver,
             [step.replica],
             timeout=self._timers.left(key, timeout),
+            whole=timeout,
             clock=self._site.clock,
             on_progress=lambda seen: self._busy(step, seen),
             apart=lambda name: len(long_lived.long_lived(driver, name, rule)),

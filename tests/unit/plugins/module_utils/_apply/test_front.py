@@ -511,3 +511,18 @@ def test_ro_17_nothing_is_started_on_a_full_disk(host: Host, call: str) -> None:
     assert host.plan(host.spec("1"))["needed"], "what starts nothing needs no room"
     host.engine.free = 64 << 20
     assert host.apply(host.spec("2", OTHER_IMAGE_ID))["status"] == "done"
+
+
+@pytest.mark.parametrize("verb", ["ready", "await"])
+def test_a_wait_over_several_calls_is_told_with_its_whole_time(host: Host, verb: str) -> None:
+    host.apply(host.spec("1"))
+    web: dict[str, Any] = {"drain": {"timeout": 4}}
+    if verb == "ready":
+        web = {"readiness": {"path": "/never", "timeout": 4}}
+    host.balancer.work(host.rig.world().replicas[0].name, 1)
+    spec = host.spec("2", OTHER_IMAGE_ID, web=web)
+    result = host.apply(spec, seconds=2)
+    while result["status"] == "more":
+        result = host.apply(spec, seconds=2, resume=result["resume"], epoch=result["epoch"])
+    assert result["failed_step"]["verb"] == verb
+    assert " 4 s" in result["error"], result["error"]
