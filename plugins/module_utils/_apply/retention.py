@@ -48,9 +48,7 @@ def _balancers_of(then: AppSpec, wanted: AppSpec) -> list[dict[str, object]]:
     today = {ref.process for ref in wanted.load_balancers}
     refs = [ref for ref in wanted.load_balancers if then.process(ref.process)]
     refs += [ref for ref in then.load_balancers if ref.process not in today]
-    return [
-        {"process": ref.process, "host": ref.host or None, **dict(ref.options)} for ref in refs
-    ]
+    return [{"process": ref.process, "host": ref.host or None, **dict(ref.options)} for ref in refs]
 
 
 def _with_leaving(spec: AppSpec, wanted: AppSpec) -> AppSpec:

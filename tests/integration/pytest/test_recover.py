@@ -16,10 +16,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.pytest.kill_check")
-from tests.integration.pytest import kill_check as check
 from tests.integration.pytest.haproxy_rig import free_port
-from tests.integration.pytest.kill_rig import Playing, Release, Site, eventually
+from tools.chaos import check
+from tools.chaos.rig import Playing, Release, Site, eventually
 from tools.sample import ROOT, Sample, rows
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
