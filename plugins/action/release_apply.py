@@ -20,6 +20,12 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._process import (
+    identity as _process_identity,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._process import is_dead as _is_dead
+from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
+from ansible_collections.immutable.cutover.plugins.plugin_utils._next import log_end, what_next
 
 MODULE = "immutable.cutover.release_apply"
 FIRST_TURN, LONGEST_TURN = 6.0, 8.0
@@ -29,12 +35,14 @@ which progress is promised.
 LEASE_POLL = 2.0
 TOLD_EVERY = 8.0
 GO_ON = "run the playbook promote to go on, or abort to go back"
+NOT_OF_THE_END = ("failed_when_result", "ansible_stats")
+RECOVERS = ("recover", "finish", "undo")
 
 
 class ActionModule(ActionBase):
     """Bring a release about, or go back to the one before it."""
 
-    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease"))
+    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease", "turn"))
     _requires_connection = True
 
     def run(
@@ -44,14 +52,30 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         self._name = str(variables.get("inventory_hostname", ""))
-        if self._task.check_mode:
-            return self._check(variables)
+        ended = (self._task.args.get("turn") or {}).get("ended")
+        if ended:
+            kept = {key: value for key, value in ended.items() if key not in NOT_OF_THE_END}
+            return {**kept, "failed": True}
         self._clock = SystemClock()
+        began = self._clock.monotonic()
+        result = self._check(variables) if self._task.check_mode else self._apply(variables)
+        advice = what_next(result) if result.get("failed") else ""
+        if advice:
+            result["msg"] = f"{result['msg']}. Next: {advice}"
+        result["seconds"] = round(self._clock.monotonic() - began, 3)
+        spec = self._task.args.get("spec")
+        app = str(spec.get("app", "")) if isinstance(spec, Mapping) else ""
+        result["ansible_stats"] = stats(self._name, {"app": app, **result}, result["seconds"])
+        return result
+
+    def _apply(self, variables: dict[str, Any]) -> dict[str, Any]:
         self._controller = _controller()
         self._holder = _holder(variables, self._controller)
         lease = self._task.args.get("lease") or {}
-        self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
         self._settled: list[str] = []
+        # Who recovers wants to know who is in the way, not to wait for whoever deploys.
+        patience = 0 if self._task.args.get("to") in RECOVERS else 900
+        self._wait, self._ttl = int(lease.get("wait", patience)), int(lease.get("ttl", 60))
         undoes = self._undoes()
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
         if first["status"] == "abort_first":
@@ -98,7 +122,7 @@ class ActionModule(ActionBase):
         arguments = {**self._arguments(), "turn": {"plan": True}}
         plan = self._module(MODULE, arguments, variables)
         if plan.get("failed"):
-            return plan
+            return {**plan, "status": "failed"}
         for line in plan["lines"]:
             self._say(line)
         prepared = "\n".join(plan["lines"]) + "\n"
@@ -117,7 +141,9 @@ class ActionModule(ActionBase):
 
     def _undo(self, variables: dict[str, Any], first: dict[str, Any]) -> dict[str, Any]:
         self._say(f"{first['msg']}; going back to the last completed release")
-        undone = self._loop(variables, "undo", False, epoch=first.get("epoch", 0))
+        undone = self._loop(
+            variables, "undo", False, epoch=first.get("epoch", 0), undoes=first["msg"]
+        )
         first["journal"] = first.get("journal", []) + undone.get("journal", [])
         first["actions"] = first.get("actions", []) + undone.get("actions", [])
         first["rolled_back"] = not undone.get("failed", False)
@@ -142,6 +168,7 @@ class ActionModule(ActionBase):
         undo_follows: bool,
         epoch: int = 0,
         retires: str = "",
+        undoes: str = "",
     ) -> dict[str, Any]:
         """Call the module until it is done or failed; gather what it did."""
         turn: dict[str, Any] = {
@@ -151,6 +178,8 @@ class ActionModule(ActionBase):
             "epoch": epoch,
             "undo_follows": undo_follows,
             "retires": retires,
+            "undoes": undoes,
+            "waits": 0 if retires else self._wait,
         }
         if retires:
             turn["resume"] = {"settled": self._settled}
@@ -167,7 +196,7 @@ class ActionModule(ActionBase):
                 self._say(f"{answer['message']}; that run takes away what {retires} replaced")
                 return {**total, "status": "done"}
             if answer["status"] == "waiting":
-                turn["take_over"] = self._stand_in_line(answer, give_up)
+                turn.update(self._stand_in_line(answer, give_up))
                 continue
             _gather(total, answer)
             for line in answer.get("lines") or []:
@@ -189,21 +218,30 @@ class ActionModule(ActionBase):
         if total["status"] == "failed":
             verb = (total.get("failed_step") or {}).get("verb")
             total["failed"] = True
-            total["msg"] = f"{verb} failed: {total['error']}" if verb else total["error"]
+            said = f"{verb} failed: {total['error']}" if verb else total["error"]
+            total["msg"] = said + log_end(total)
         return total
 
-    def _stand_in_line(self, answer: Mapping[str, Any], give_up: float) -> int:
-        """Wait for the lease; return the epoch to take over from when its holder is seen to be dead."""
-        if _is_dead(answer.get("holder") or {}):
+    def _stand_in_line(self, answer: Mapping[str, Any], give_up: float) -> dict[str, Any]:
+        """Wait for the lease, or return at once which holder and which of those in line are seen to be dead."""
+        left = give_up - self._clock.monotonic()
+        dead = _is_dead(answer.get("holder") or {})
+        gone = [place["run"] for place in answer.get("ahead") or [] if _is_dead(place)]
+        if dead:
             self._say(f"{answer['message']}; that process is dead, taking over")
-            return int(answer["epoch"])
-        if self._clock.monotonic() >= give_up:
-            raise AnsibleActionFail(
-                f"{answer['message']}; gave up after {self._wait} s, nothing was changed"
-            )
-        self._say(f"waiting: {answer['message']}")
-        self._clock.sleep(min(LEASE_POLL, max(0.2, float(answer["expires_in"]))))
-        return 0
+        elif gone:
+            self._say(f"{answer['message']}; dead and passed over: {', '.join(gone)}")
+        elif left <= 0:
+            waited = f"gave up after {self._wait} s, " if self._wait else ""
+            raise AnsibleActionFail(f"{answer['message']}; {waited}nothing was changed")
+        else:
+            self._say(f"waiting: {answer['message']}")
+            self._clock.sleep(min(LEASE_POLL, max(0.2, float(answer["expires_in"]))))
+        return {
+            "take_over": int(answer["epoch"]) if dead else 0,
+            "gone": gone,
+            "waits": max(0.0, left),
+        }
 
     def _refuse_orphan(self) -> None:
         """Stop when the ansible-playbook this worker belongs to was killed."""
@@ -271,28 +309,17 @@ def _holder(variables: Mapping[str, Any], controller: int) -> dict[str, str]:
         "host": socket.gethostname(),
         "process": _process_identity(controller),
         "job": str(job),
+        "url": _job_url(job),
     }
+
+
+def _job_url(job: object) -> str:
+    """Return where AWX shows the job; it tells its jobs its own address."""
+    base = os.environ.get("AWX_HOST", "")
+    return f"{base.rstrip('/')}/#/jobs/playbook/{job}" if base and job else ""
 
 
 def _controller() -> int:
     """Return the pid of the ansible-playbook that forked this worker, even if it was killed since."""
     parent = multiprocessing.parent_process()
     return os.getpid() if parent is None or parent.pid is None else parent.pid
-
-
-def _process_identity(pid: int) -> str:
-    """Return pid and start time, which together name one process; empty when there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-            fields = stream.read().rsplit(")", 1)[1].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in ("Z", "X") else f"{pid}:{fields[19]}"
-
-
-def _is_dead(holder: Mapping[str, Any]) -> bool:
-    """Tell whether the holder ran on this controller and is gone."""
-    identity = str(holder.get("process") or "")
-    if not identity or holder.get("host") != socket.gethostname():
-        return False
-    return _process_identity(int(identity.partition(":")[0])) != identity

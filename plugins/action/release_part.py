@@ -8,6 +8,7 @@ the last word; the tasks delegated to the load balancers' hosts only add what th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -129,19 +130,20 @@ class ActionModule(ReleaseApply):
 
     def _turn_at_home(self) -> dict[str, Any]:
         """Call the module; stand in line where another run has the lease."""
-        give_up, take_over = self._clock.monotonic() + self._wait, 0
+        give_up = self._clock.monotonic() + self._wait
+        place: dict[str, Any] = {"take_over": 0, "gone": [], "waits": self._wait}
         while True:
-            answer = self._call_at_home(take_over)
+            answer = self._call_at_home(place)
             if answer.get("status") != "waiting":
                 return answer
-            take_over = self._stand_in_line(answer, give_up)
+            place = self._stand_in_line(answer, give_up)
 
-    def _call_at_home(self, take_over: int) -> dict[str, Any]:
+    def _call_at_home(self, place: Mapping[str, Any]) -> dict[str, Any]:
         self._refuse_orphan()
         turn = {
             "resume": self._run["resumes"].get("", {}),
             "seconds": FIRST_TURN,
-            "take_over": take_over,
+            **place,
             "undo_follows": self._undoes() and not self._run.get("undoing"),
         }
         return self._call({"side": "host", "views": self._views()}, turn)

@@ -25,9 +25,12 @@ options:
     description:
       - Which release is wanted. Empty is the one that O(spec) describes.
       - V(previous) is the last completed release before the one that runs now, with its image B(and) its configuration.
-      - V(undo) is the last completed release, or none at all where there never was one.
       - V(promote) is the release that waits at a gate, which it passes. V(abort) is V(undo), for the
         release that a run has begun and not completed. Where none is under way both do nothing.
+      - V(undo) is the last completed release, or none at all where there never was one. V(finish) is the release that a
+        run began and did not complete, or where there is none the last completed one.
+      - V(recover) is V(finish) when all replicas of the begun release serve already, or when some do and there never
+        was another release; else it is V(undo).
       - Everything else names a kept release by version, release ID or image.
     type: str
     default: ''

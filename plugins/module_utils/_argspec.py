@@ -30,7 +30,11 @@ TURN_SPEC: dict[str, dict[str, Any]] = {
     "epoch": {"type": "int", "default": 0},
     "undo_follows": {"type": "bool", "default": False},
     "retires": {"type": "str", "default": ""},
+    "undoes": {"type": "str", "default": ""},
+    "waits": {"type": "float", "default": 0},
+    "gone": {"type": "list", "elements": "str", "default": []},
     "plan": {"type": "bool", "default": False},
+    "ended": {"type": "dict", "default": {}},
     "resume": {"type": "dict", "default": {}},
 }
 LEASE_WAIT_SPEC: dict[str, dict[str, Any]] = {

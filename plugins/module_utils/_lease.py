@@ -6,13 +6,16 @@ Every holder gets an epoch one higher than the one before. A step that changes s
 C(guard): a lock of its own process, in which the epoch is checked. A run that lost its lease is refused
 there ("fenced"), however late its step arrives. The lock is shared among the steps of one epoch and
 exclusive for changing the epoch, so that nobody takes over in the middle of a step.
+
+Who waits for the lease stands in line: first come, first served. A place that nobody has asked for in a while, whose
+time is over, or whose run is known to be dead, is given up.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
@@ -21,6 +24,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     LeaseHeld,
     StateError,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._shown import span, who
 from ansible_collections.immutable.cutover.plugins.module_utils._state import (
     file_lock,
     private_folder,
@@ -38,16 +42,25 @@ class Holder:
     host: str = ""
     process: str = ""
     job: str = ""
+    url: str = ""
+    """Where the job is shown."""
 
     def __str__(self) -> str:
-        parts = [f"run {self.run}"]
-        if self.user:
-            parts.insert(0, self.user)
-        if self.host:
-            parts.append(f"host {self.host}")
-        if self.job:
-            parts.append(f"job {self.job}")
-        return ", ".join(parts)
+        return who(asdict(self))
+
+
+@dataclass(frozen=True)
+class Place:
+    """One run's place in the line. Times are seconds since the epoch, on the host's clock."""
+
+    holder: Holder
+    since: float
+    seen: float
+    until: float
+
+
+FORGOTTEN = 20.0
+"""Seconds after which a place is given up whose run has not asked again; it asks every few seconds."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class Lease:
         self._folder = os.path.join(state_dir, "apps", app)
         self._file = os.path.join(self._folder, "lease.json")
         self._lock = os.path.join(self._folder, "lock")
+        self._line_file = os.path.join(self._folder, "line.json")
 
     def read(self) -> LeaseState:
         """Return the lease as it is now."""
@@ -82,12 +96,21 @@ class Lease:
             return LeaseState(0, None, 0.0, 0.0, 0)
         return _from_json(data, self._file)
 
-    def acquire(self, holder: Holder, ttl: int, take_over: int = 0, epoch: int = 0) -> LeaseState:
+    def acquire(
+        self,
+        holder: Holder,
+        ttl: int,
+        take_over: int = 0,
+        epoch: int = 0,
+        waits: float = 0.0,
+        gone: Collection[str] = (),
+    ) -> LeaseState:
         """Take the lease, or renew it when this run holds it already.
 
-        C(take_over) names an epoch whose holder the caller knows to be dead; C(epoch) the one this run had
-        before, which then must still be current: a run that lost its lease never takes it back.
-        Raises LeaseHeld with the holder and the seconds until the lease expires.
+        C(take_over) names an epoch whose holder the caller knows to be dead, C(gone) the runs in line that are;
+        C(epoch) the one this run had before, which then must still be current: a run that lost its lease never takes
+        it back. C(waits): seconds that it will go on asking, for which it gets a place in line.
+        Raises LeaseHeld with the holder, who is before it in line, and the seconds until the lease expires.
         """
         private_folder(self._folder)
         with file_lock(self._lock, shared=False, clock=self._clock):
@@ -97,19 +120,33 @@ class Lease:
                 raise self._fenced(epoch, state)
             if state.holder is not None and state.holder.run == holder.run:
                 return self._write(LeaseState(state.epoch, holder, state.acquired, now, ttl))
-            refusal = self.refusal(state, holder, take_over)
+            line = self._line(now, gone)
+            refusal = self.refusal(state, holder, take_over, line)
             if refusal is not None:
+                self._stand(line, holder, now, waits)
                 raise refusal
+            self._stand(line, holder, now, 0.0)
             return self._write(LeaseState(state.epoch + 1, holder, now, now, ttl))
 
-    def refusal(self, state: LeaseState, holder: Holder, take_over: int = 0) -> LeaseHeld | None:
+    def refusal(
+        self,
+        state: LeaseState,
+        holder: Holder,
+        take_over: int = 0,
+        line: tuple[Place, ...] | None = None,
+    ) -> LeaseHeld | None:
         """Return why this holder does not get the lease now, or None."""
         now = self._clock.now()
-        if state.holder is None or state.holder.run == holder.run:
+        if state.holder is not None and state.holder.run == holder.run:
             return None
-        if state.epoch == take_over or state.expired(now):
-            return None
-        return self._held(state, now)
+        places = self.line() if line is None else line
+        ahead = _ahead(places, holder.run)
+        held = state.holder is not None and state.epoch != take_over and not state.expired(now)
+        return self._held(state, now, held, ahead) if held or ahead else None
+
+    def line(self) -> tuple[Place, ...]:
+        """Return who waits, the first in line first."""
+        return self._line(self._clock.now(), ())
 
     def raise_to(self, epoch: int) -> None:
         """Go on from an epoch that others have seen of this host, whose state folder was lost since."""
@@ -162,15 +199,69 @@ class Lease:
         write_json(self._file, {"app": self._app, **asdict(state)})
         return state
 
-    def _held(self, state: LeaseState, now: float) -> LeaseHeld:
-        left = max(0.0, state.ttl - abs(now - state.renewed))
+    def _held(
+        self, state: LeaseState, now: float, held: bool, ahead: tuple[Place, ...]
+    ) -> LeaseHeld:
+        left = max(0.0, state.ttl - abs(now - state.renewed)) if held else 0.0
+        text = (
+            f"lease held by {state.holder}, for {span(now - state.acquired)}, "
+            f"renewed {span(now - state.renewed)} ago, expires in {span(left)}"
+            if held
+            else "lease free"
+        )
+        if ahead:
+            text += f"; in line before this run: {'; '.join(str(place.holder) for place in ahead)}"
         return LeaseHeld(
-            f"{self._app}: lease held by {state.holder}, since {now - state.acquired:.0f} s, "
-            f"renewed {now - state.renewed:.0f} s ago, expires in {left:.0f} s",
+            f"{self._app}: {text}",
             epoch=state.epoch,
-            holder=asdict(state.holder) if state.holder else None,
+            holder=asdict(state.holder) if held and state.holder else None,
+            ahead=[asdict(place.holder) for place in ahead],
             expires_in=left,
         )
+
+    def _line(self, now: float, gone: Collection[str]) -> tuple[Place, ...]:
+        """Return the places that somebody still asks for; a clock that was set back gives up all."""
+        data = read_json(self._line_file) or {}
+        places = data.get("places", [])
+        found = [_place(item) for item in places] if isinstance(places, list) else []
+        return tuple(
+            place
+            for place in found
+            if place is not None
+            and abs(now - place.seen) <= FORGOTTEN
+            and now <= place.until
+            and place.holder.run not in gone
+        )
+
+    def _stand(self, line: tuple[Place, ...], holder: Holder, now: float, waits: float) -> None:
+        """Give this run its place, or with C(waits) 0 take it away; the file goes with the last one."""
+        mine = next((place for place in line if place.holder.run == holder.run), None)
+        new = Place(holder, mine.since if mine else now, now, now + waits) if waits > 0 else None
+        others = [place for place in line if place.holder.run != holder.run]
+        places = [*others, new] if new else others
+        places.sort(key=lambda place: place.since)
+        if places:
+            write_json(self._line_file, {"places": [asdict(place) for place in places]})
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(self._line_file)
+
+
+def _ahead(line: tuple[Place, ...], run: str) -> tuple[Place, ...]:
+    runs = [place.holder.run for place in line]
+    return line[: runs.index(run)] if run in runs else line
+
+
+def _place(item: object) -> Place | None:
+    if not isinstance(item, dict) or not isinstance(item.get("holder"), dict):
+        return None
+    times = [item.get(key) for key in ("since", "seen", "until")]
+    since, seen, until = (float(time) if isinstance(time, (int, float)) else 0.0 for time in times)
+    return Place(_holder(item["holder"]), since, seen, until)
+
+
+def _holder(data: Mapping[str, object]) -> Holder:
+    return Holder(**{key: str(data.get(key) or "") for key in Holder.__dataclass_fields__})
 
 
 def _from_json(data: Mapping[str, object], path: str) -> LeaseState:
@@ -183,7 +274,4 @@ def _from_json(data: Mapping[str, object], path: str) -> LeaseState:
     ):
         raise StateError(f"{path}: is damaged; nothing was changed")
     acquired, renewed, ttl = (float(value) for value in times if isinstance(value, (int, float)))
-    known = (
-        {key: str(holder.get(key, "")) for key in Holder.__dataclass_fields__} if holder else None
-    )
-    return LeaseState(epoch, Holder(**known) if known else None, acquired, renewed, int(ttl))
+    return LeaseState(epoch, _holder(holder) if holder else None, acquired, renewed, int(ttl))

@@ -69,7 +69,7 @@ def _acquired(
     deadline = clock.monotonic() + wait
     while True:
         try:
-            return lease.acquire(holder, ttl)
+            return lease.acquire(holder, ttl, waits=deadline - clock.monotonic())
         except LeaseHeld:
             if clock.monotonic() >= deadline:
                 raise

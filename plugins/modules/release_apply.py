@@ -35,7 +35,8 @@ options:
     suboptions:
       wait:
         description:
-          - Seconds to wait for another run's lease before giving up.
+          - Seconds to wait for another run's lease before giving up. Who waits is served first come, first served.
+          - A recovery waits only if this is given.
         type: int
         default: 900
       ttl:
@@ -78,6 +79,23 @@ options:
         description: Release that this run has completed, when only what it replaced is left.
         type: str
         default: ""
+      undoes:
+        description: The failure of this run that is being undone.
+        type: str
+        default: ""
+      waits:
+        description: Seconds for which the run will go on asking for the lease.
+        type: float
+        default: 0
+      gone:
+        description: Runs in line for the lease that are known to be dead.
+        type: list
+        elements: str
+        default: []
+      ended:
+        description: The result of a run that has failed, to fail with.
+        type: dict
+        default: {}
       plan:
         description: Return what M(immutable.cutover.release_plan) returns, and change nothing.
         type: bool
@@ -122,6 +140,18 @@ version:
   description: Its version.
   returned: success
   type: str
+image:
+  description: The image of the release, as its spec names it.
+  returned: success
+  type: str
+image_id:
+  description: The ID of the image that its replicas run.
+  returned: success
+  type: str
+seconds:
+  description: How long it took, seen from the controller.
+  returned: always
+  type: float
 lines:
   description: The plan as people read it, as made before the first step.
   returned: success

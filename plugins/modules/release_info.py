@@ -31,6 +31,10 @@ options:
     description: How many journal rows to return.
     type: int
     default: 50
+  show:
+    description: Also print RV(lines) as they are.
+    type: bool
+    default: false
   state_dir:
     description: Folder on the host with the lease, the journal and the release records.
     type: path
@@ -47,7 +51,7 @@ EXAMPLES = r"""
 
 - name: Show it
   ansible.builtin.debug:
-    msg: "{{ shop.lines }}"
+    msg: "{{ shop.processes }}"
 """
 
 RETURN = r"""
@@ -65,8 +69,10 @@ version:
   type: str
 processes:
   description:
-    - The replicas of each process type, each with C(name), C(release), C(version), C(state) and C(address).
-    - C(state) is one of C(started), C(standby), C(serving), C(unhealthy), C(misaddressed), C(dead) and C(missing).
+    - The replicas of each process type, each with C(name), C(release), C(version), C(state), C(address), C(health) (the
+      load balancer's last check), C(in_flight) (requests) and C(age) (seconds).
+    - C(state) is one of V(started), V(standby), V(serving), V(unhealthy), V(misaddressed), V(dead) and V(missing), or
+      V(unknown) when the load balancer does not answer.
   returned: success
   type: dict
 releases:
@@ -82,10 +88,28 @@ under_way:
   type: dict
 lease:
   description:
-    - The deploy lease, with C(epoch), C(holder), C(acquired) and C(renewed) (seconds since the epoch), and C(ttl)
-      (seconds).
+    - The deploy lease, with C(epoch), C(holder), C(acquired) and C(renewed) (seconds since the epoch), C(ttl)
+      (seconds), C(expired), C(dead) (whether its holder is known to be) and C(line), who waits for it.
   returned: success
   type: dict
+wanted:
+  description: How many replicas each process type should have.
+  returned: success
+  type: dict
+under_way:
+  description: The release that was begun and is not completed, empty where there is none.
+  returned: success
+  type: dict
+problems:
+  description: What load balancers that do not answer say.
+  returned: success
+  type: list
+  elements: str
+next:
+  description: What to do now, empty where all is well.
+  returned: success
+  type: list
+  elements: str
 journal:
   description: The last journal rows, oldest first.
   returned: success
@@ -113,6 +137,7 @@ def main() -> None:
         "app": {"type": "str", "required": True},
         "spec": {"type": "dict"},
         "last": {"type": "int", "default": 50},
+        "show": {"type": "bool", "default": False},
     }
     module = AnsibleModule(argument_spec={**HOST_SPEC, **own}, supports_check_mode=True)
     wanted = {key: module.params[key] for key in ("app", "spec", "state_dir", "last")}
@@ -121,7 +146,7 @@ def main() -> None:
         result = release_info(**wanted, engine=engine, clock=SystemClock())
     except CutoverError as error:
         module.fail_json(**failure(error))
-    module.exit_json(changed=False, **result)
+    module.exit_json(changed=False, shown=module.params["show"], **result)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 BEGIN, OK = "begin", "ok"
+RUN = "run"
+"""The step of the rows about a whole run: they tell nothing that the rows of its steps do not."""
+
 MILESTONES = {
     "ready": "ready",
     "register": "registered",
@@ -145,7 +148,9 @@ def read_events(path: Path | str) -> list[Event]:
                 row = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(row, dict) and {"time", "step", "outcome"} <= row.keys():
+            if not isinstance(row, dict) or row.get("step") == RUN:
+                continue
+            if {"time", "step", "outcome"} <= row.keys():
                 events.append(Event.parse(row))
     return events
 

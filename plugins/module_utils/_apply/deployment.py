@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import leftovers
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.canary_site import (
     check_canary,
 )
@@ -26,9 +25,20 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor 
     Resume,
     Run,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.image_facts import (
+    check_image,
+    commands_of,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
     readiness_probe,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import (
+    FINISH,
+    UNDO,
+    finished,
+    resolve,
+    way,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
@@ -39,13 +49,17 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.retention
     prune,
     restored,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.run_log import RunLog
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import (
     SystemClock,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine, Image
+from ansible_collections.immutable.cutover.plugins.module_utils._disk import require
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
+    Fenced,
     InvalidInput,
+    LeaseHeld,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import resolve_image
 from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import verify_image
@@ -59,17 +73,19 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
     parse_spec,
     to_mapping,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold, Plan
+from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
+    Hold,
+    Plan,
+    Verb,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World
 
-ENTRYPOINTS = "immutable.cutover.entrypoints"
 PREVIOUS = "previous"
-UNDO = "undo"
 ABORT = "abort"
 PROMOTE = "promote"
 GIVE_UP = (UNDO, ABORT)
+GOES_ON = (PROMOTE, FINISH)
 ENDS = ("done", "held", "delayed")
-_NUMERIC_USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -87,6 +103,12 @@ class Turn:
     """Keep the lease when this call fails in what is worth undoing: the same run goes on to undo it."""
     retires: str = ""
     """The release that this run completed: only what it replaced is left to be taken away."""
+    undoes: str = ""
+    """The failure of this run that the call undoes."""
+    waits: float = 0.0
+    """Seconds that the run will go on asking for the lease."""
+    gone: tuple[str, ...] = ()
+    """Runs in line for the lease that are known to be dead."""
 
 
 class Deployment:
@@ -97,7 +119,6 @@ class Deployment:
     ) -> None:
         self._clock = clock
         self._state_dir = state_dir
-        self._to = to
         self.epoch = 0
         self.part = WHOLE
         self.beyond = 0
@@ -108,7 +129,8 @@ class Deployment:
         if to in ("", PROMOTE):
             check_canary(wanted.strategy, found)
         self.releases = Releases(state_dir, wanted.app)
-        self.release = self._at_its_gates(self._choose(wanted, to, engine))
+        self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
+        self.release = self._at_its_gates(self._choose(wanted, self._to, engine))
         self._check_host(engine)
         self.held = self._held()
         self.world = observe(self.site, wanted.app)
@@ -145,6 +167,13 @@ class Deployment:
         return hold if hold is not None and hold.kind != "delay" else None
 
     @property
+    def way(self) -> str:
+        """Say where a run goes that does not go to what the spec describes."""
+        if self._to in ("", ABORT, PROMOTE) or not self.release.wanted_replicas:
+            return ""
+        return way(self._to, self.release.spec.version, self.release.id, self.releases.begun())
+
+    @property
     def overtaken(self) -> bool:
         """Whether this release is not, or not undisputedly, the one that runs."""
         return self.releases.completed()[-1:] != [self.release.id] or bool(self.releases.begun())
@@ -176,6 +205,12 @@ class Deployment:
                 f"command not found in image {release.image_id}, or not executable there",
             )
 
+    def check_space(self, plan: Plan) -> None:
+        """Refuse to start anything on an engine whose disk is full (RO-17)."""
+        starts = sum(step.verb is Verb.START for step in plan.steps)
+        if starts:
+            require(self.site.engine.space(), 0, f"starting {starts} replicas")
+
     def expected(self, plan: Plan) -> World:
         """Return what will be seen when this run has ended: after all steps, or where somebody must approve."""
         world = self.world
@@ -196,9 +231,18 @@ class Deployment:
         begun = self.releases.begun()
         if self.releases.completed()[-1:] != [self.release.id] and self.release.wanted_replicas:
             found.append(f"record release {self.release.id}")
-        elif begun is not None and begun.release != self.release.id:
+        elif begun is not None and (begun.release != self.release.id or not begun.held):
             found.append(f"forget release {begun.release}, which was begun")
+        copies = self.site.engine.sweep_secrets(
+            self.release.secrets_dir(self._state_dir), look=True
+        )
+        found += [f"remove the secrets of {name}, left by a dead run" for name in copies]
+        found += [f"remove {path}, left by a dead run" for path in self._left_files()]
         return tuple(found)
+
+    def _left_files(self) -> list[str]:
+        """Return files of ours that serve nobody any more."""
+        return leftovers.files(self._state_dir, self.releases, self.release.spec, self._clock.now())
 
     def _balancers(self) -> list[Balancer]:
         return [balancer for group in self.site.balancers.values() for balancer in group]
@@ -213,27 +257,51 @@ class Deployment:
         # The lease too has the plain clock: a call that is over still gives it back.
         lease = Lease(self._state_dir, self.app, SystemClock())
         journal = Journal(self._state_dir, self.app)
-        if self.beyond:
-            lease.raise_to(self.beyond)
-        state = lease.acquire(turn.holder, turn.ttl, turn.take_over, turn.epoch)
-        self.epoch = state.epoch
-        run = Run(turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate)
+        journal.runs()  # what cannot be read is refused before anything changes
+        log = RunLog(journal, turn.holder.run, self.release, SystemClock())
+        try:
+            if self.beyond:
+                lease.raise_to(self.beyond)
+            state = lease.acquire(
+                turn.holder, turn.ttl, turn.take_over, turn.epoch, turn.waits, turn.gone
+            )
+            self.epoch = log.epoch = state.epoch
+            run = Run(
+                turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate
+            )
+            outcome = self._work(turn, run, log)
+        except LeaseHeld:
+            raise
+        except CutoverError as error:
+            log.fail(error, turn.epoch)
+            if not isinstance(error, Fenced):
+                lease.release(turn.holder.run)
+            raise
+        return outcome, journal.written
+
+    def _work(self, turn: Turn, run: Run, log: RunLog) -> Outcome:
+        if not turn.epoch:
+            log.begin(turn.holder, self._to, self.releases.all()[-1:])
         self._begin(run, first=not turn.epoch)
         outcome = Executor(self.release, self.site, run, self._clock, turn.resume, self.part).work(
             turn.seconds
         )
         if outcome.status == "held" and outcome.hold is not None:
-            with lease.guard(state.epoch):
+            with run.lease.guard(run.epoch):
                 self.releases.hold(outcome.hold.gate)
         if outcome.status in ("done", "delayed"):
-            with lease.guard(state.epoch):
+            with run.lease.guard(run.epoch):
                 swept = self.site.engine.sweep_secrets(self.release.secrets_dir(self._state_dir))
                 pruned = self._finish(kept=outcome.status == "delayed")
-            journal.append(self._row(run, "record", {"pruned": pruned, "swept": list(swept)}))
+                left = self._left_files()
+                leftovers.remove(left)
+            detail = {"pruned": pruned, "swept": [*swept, *left]}
+            run.journal.append(self._row(run, "record", detail))
         undone_next = turn.undo_follows and outcome.worth_undoing
         if outcome.status in ENDS or (outcome.status == "failed" and not undone_next):
-            lease.release(turn.holder.run)
-        return outcome, journal.written
+            log.end(outcome, turn.undoes)
+            run.lease.release(run.id)
+        return outcome
 
     def _begin(self, run: Run, *, first: bool) -> None:
         """Note where this run goes, and bring on disk what a run that died had changed and not yet persisted."""
@@ -242,7 +310,7 @@ class Deployment:
                 self.releases.close_gates()
             if not first:
                 return
-            if self.release.wanted_replicas and self._to not in (*GIVE_UP, PROMOTE):
+            if self.release.wanted_replicas and self._to not in (*GIVE_UP, *GOES_ON):
                 self.releases.save(self._new_record())
                 self.releases.begin(Begun(self.release.id, self._to))
             hold, begun = self._promoted(), self.releases.begun()
@@ -262,7 +330,7 @@ class Deployment:
         record = self._record(to, wanted)
         if record is None:
             return self._nothing(wanted)
-        spec = restored(record, wanted, keep_scale=to not in GIVE_UP)
+        spec = restored(record, wanted, keep_scale=to not in (*GIVE_UP, FINISH))
         return self._release(spec, record.image_id, engine)
 
     def _record(self, to: str, wanted: AppSpec) -> ReleaseRecord | None:
@@ -276,6 +344,8 @@ class Deployment:
             return record
         if to in GIVE_UP:
             return self.releases.get(completed[-1]) if completed else None
+        if to == FINISH:
+            return finished(self.releases)
         if to == PREVIOUS:
             return self.releases.previous()
         return self.releases.named(to)
@@ -284,7 +354,7 @@ class Deployment:
         """Say which gates it has passed, and how long what it replaces is kept."""
         begun = self.releases.begun()
         mine = begun if begun is not None and begun.release == release.id else None
-        back = self._to not in ("", PROMOTE) or (self._to == PROMOTE and bool(mine and mine.to))
+        back = self._to not in ("", *GOES_ON) or (self._to in GOES_ON and bool(mine and mine.to))
         delay: float = 0 if back else release.spec.strategy.scale_down_delay
         since = self.releases.kept_since(release.id)
         if delay and since:
@@ -315,15 +385,17 @@ class Deployment:
         image = engine.image(image_id)
         if image is None:
             raise CutoverError(
-                f"image {image_id} of {spec.image} is not on this host; nothing was changed"
+                f"image {image_id} of {spec.image} is not on this host; nothing was changed. Bake, pull or load it "
+                "again, or name another kept release (the playbook status lists them)"
             )
         if spec.verify == "required":
             # In every call, before it changes anything; what is verified here is the ID that containers are made of.
             verify_image(spec.image, image.id, spec.verify_keys, self._state_dir)
-        _check_image(image)
-        commands = _commands(image)
+        check_image(image)
+        commands = commands_of(image)
         for process in spec.processes:
-            if commands and not process.command and process.name not in commands:
+            named = process.name in commands or process.command or not process.replicas
+            if commands and not named:
                 raise InvalidInput(
                     f"processes.{process.name}.command",
                     None,
@@ -404,38 +476,6 @@ def stands_at(plan: Plan) -> Hold | None:
     """Return the gate before which nothing else is to be done."""
     first = plan.batches[0] if plan.batches else None
     return first.hold if first is not None and not first.tracks else None
-
-
-def _check_image(image: Image) -> None:
-    user = image.user.split(":")[0]
-    if user in ("", "0", "root"):
-        raise InvalidInput(
-            "image", image.id, "must run as a non-root user: set config.user in its recipe"
-        )
-    if not _NUMERIC_USER.fullmatch(image.user):
-        raise InvalidInput(
-            "image",
-            image.id,
-            f"its user {image.user!r} must be numeric, whether its /etc/passwd has it or not: "
-            "a name cannot be told from root; set config.user in its recipe",
-        )
-    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
-    if image.architecture and image.architecture != machine:
-        raise InvalidInput("image", image.id, f"image is {image.architecture}, host {machine}")
-
-
-def _commands(image: Image) -> dict[str, tuple[str, ...]]:
-    """Return the argv of each process the image itself names."""
-    text = image.labels.get(ENTRYPOINTS, "{}")
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise CutoverError(f"image {image.id}: label {ENTRYPOINTS} is not JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise CutoverError(
-            f"image {image.id}: label {ENTRYPOINTS} must be a mapping of process to argv"
-        )
-    return {str(name): tuple(str(word) for word in argv) for name, argv in found.items()}
 
 
 def describe_world(world: World) -> dict[str, list[dict[str, object]]]:

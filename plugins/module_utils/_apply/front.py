@@ -56,6 +56,7 @@ def _nothing_under_way(params: Mapping[str, Any]) -> dict[str, Any]:
         "app": app,
         "release": runs[0].id if runs else "",
         "version": runs[0].version if runs else "",
+        "image": runs[0].image if runs else "",
         "image_id": runs[0].image_id if runs else "",
         "lines": [line],
         "summary": [],
@@ -70,6 +71,7 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
     """Return the plan of a deployment."""
     deployment.check_commands()
     plan = deployment.plan()
+    deployment.check_space(plan)
     lines = render.lines(plan)
     loose_ends = [] if plan.batches else list(deployment.loose_ends)
     hold = stands_at(plan)
@@ -78,6 +80,8 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
     if holder is not None and not plan.batches:
         loose_ends.append(f"wait for the lease, or take it over: {holder} has it")
     lines = loose_ends or lines
+    if deployment.way and (plan.batches or loose_ends):
+        lines.insert(0, deployment.way)
     if deployment.held is not None:
         lines.insert(
             0,
@@ -92,6 +96,7 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
         "app": deployment.app,
         "release": deployment.release.id,
         "version": deployment.release.spec.version,
+        "image": deployment.release.spec.image,
         "image_id": deployment.release.image_id,
         "lines": lines,
         "summary": render.summary(plan),
@@ -143,6 +148,8 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
         "app": deployment.app,
         "release": deployment.release.id,
         "version": deployment.release.spec.version,
+        "image": deployment.release.spec.image,
+        "image_id": deployment.release.image_id,
         "epoch": deployment.epoch,
         "lines": plan.get("lines", []),
         "hold": asdict(outcome.hold) if outcome.hold else {},
@@ -184,6 +191,9 @@ def turn_of(data: Mapping[str, Any]) -> Turn:
         epoch=data["epoch"],
         undo_follows=data["undo_follows"],
         retires=data["retires"],
+        undoes=data.get("undoes", ""),
+        waits=data.get("waits", 0.0),
+        gone=tuple(data.get("gone", ())),
     )
 
 

@@ -53,7 +53,7 @@ class HandedEngine(Engine):
         )
 
     version = image = images = missing_programs = inspect = start = stop = remove = _elsewhere
-    logs = remove_image = ensure_network = sweep_secrets = networks = _elsewhere
+    logs = remove_image = ensure_network = sweep_secrets = networks = space = _elsewhere
 
 
 class HandedBalancer(LoadBalancer):

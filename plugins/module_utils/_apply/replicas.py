@@ -90,6 +90,7 @@ def await_replica_ready(
     interval: float,
     timeout: float,
     clock: Clock,
+    whole: float = 0,
 ) -> History:
     """Return what was seen once the replica is ready; ends at once when its process does, or begins anew."""
     first = engine.inspect(container_id)
@@ -108,6 +109,7 @@ def await_replica_ready(
         timeout=timeout,
         still_running=still_running,
         clock=clock,
+        whole=whole,
     )
 
 

@@ -28,16 +28,36 @@ def restored(record: ReleaseRecord, wanted: AppSpec, *, keep_scale: bool) -> App
     is held to the keys of its own time: else the first run that must verify could not be undone.
     """
     then, today = parse_spec(record.spec), to_mapping(wanted)
-    flow = {key: today[key] for key in ("load_balancers", "strategy", "retain", "fleet")}
+    flow = {key: today[key] for key in ("strategy", "retain", "fleet")}
+    flow["load_balancers"] = _balancers_of(then, wanted)
     if not keep_scale:
-        return parse_spec({**to_mapping(then), **flow})
+        return _with_leaving(parse_spec({**to_mapping(then), **flow}), wanted)
     flow |= {key: today[key] for key in ("verify", "verify_keys")}
     scaled = tuple(
         replace(process, replicas=wanted_process.replicas if wanted_process else process.replicas)
         for process in then.processes
         for wanted_process in [wanted.process(process.name)]
     )
-    return parse_spec({**to_mapping(replace(then, processes=scaled)), **flow})
+    return _with_leaving(
+        parse_spec({**to_mapping(replace(then, processes=scaled)), **flow}), wanted
+    )
+
+
+def _balancers_of(then: AppSpec, wanted: AppSpec) -> list[dict[str, object]]:
+    """Return today's load balancers of the processes of then; a process that today has none keeps its own."""
+    today = {ref.process for ref in wanted.load_balancers}
+    refs = [ref for ref in wanted.load_balancers if then.process(ref.process)]
+    refs += [ref for ref in then.load_balancers if ref.process not in today]
+    return [{"process": ref.process, "host": ref.host or None, **dict(ref.options)} for ref in refs]
+
+
+def _with_leaving(spec: AppSpec, wanted: AppSpec) -> AppSpec:
+    """Want no replica of the process types that there were not yet, so that what runs of them is taken away."""
+    leaving = [process for process in wanted.processes if spec.process(process.name) is None]
+    names = {process.name for process in leaving}
+    refs = tuple(ref for ref in wanted.load_balancers if ref.process in names)
+    none = tuple(replace(process, replicas=0, max_surge=1) for process in leaving)
+    return replace(spec, processes=spec.processes + none, load_balancers=spec.load_balancers + refs)
 
 
 def prune(releases: Releases, engine: Engine, state_dir: str, spec: AppSpec) -> list[str]:

@@ -151,6 +151,7 @@ class StepRunner:
                 successes=readiness.successes,
                 interval=readiness.interval,
                 timeout=self._timers.left(f"ready:{step.replica}", readiness.timeout),
+                whole=readiness.timeout,
                 clock=self._site.clock,
             )
         except (ProbeError, WaitTimeout) as error:
@@ -198,7 +199,13 @@ class StepRunner:
         process = self._process(step)
         for driver in self._site.drivers(step.process):
             left = self._timers.left(f"check:{step.replica}", process.readiness.timeout)
-            targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
+            targets.await_healthy(
+                driver,
+                step.replica,
+                timeout=left,
+                clock=self._site.clock,
+                whole=process.readiness.timeout,
+            )
         self._persist(step.process)
         return {}
 
@@ -206,7 +213,13 @@ class StepRunner:
         process = self._process(step)
         for driver in self._site.drivers(step.process):
             left = self._timers.left(f"activate:{step.replica}", process.readiness.timeout)
-            targets.await_healthy(driver, step.replica, timeout=left, clock=self._site.clock)
+            targets.await_healthy(
+                driver,
+                step.replica,
+                timeout=left,
+                clock=self._site.clock,
+                whole=process.readiness.timeout,
+            )
             with self._lease.guard(self._epoch):
                 if step.weights:
                     driver.set_weights(dict(step.weights))
@@ -284,6 +297,7 @@ class StepRunner:
                     driver,
                     [step.replica],
                     timeout=self._timers.left(key, timeout) if rule is None else CLOSING,
+                    whole=timeout if rule is None else CLOSING,
                     clock=self._site.clock,
                     on_progress=lambda seen: self._busy(step, seen),
                 )
@@ -306,6 +320,7 @@ class StepRunner:
             driver,
             [step.replica],
             timeout=self._timers.left(key, timeout),
+            whole=timeout,
             clock=self._site.clock,
             on_progress=lambda seen: self._busy(step, seen),
             apart=lambda name: len(long_lived.long_lived(driver, name, rule)),

@@ -58,9 +58,18 @@ def register_standby(lb: LoadBalancer, name: str, address: str, port: int) -> Ch
 
 
 def await_healthy(
-    lb: LoadBalancer, name: str, timeout: float, clock: Clock, *, interval: float = 0.05
+    lb: LoadBalancer,
+    name: str,
+    timeout: float,
+    clock: Clock,
+    *,
+    interval: float = 0.05,
+    whole: float = 0,
 ) -> Target:
-    """Wait until the balancer's own check has passed; NOT_HEALTHY carries its last words."""
+    """Wait until the balancer's own check has passed; NOT_HEALTHY carries its last words.
+
+    C(whole): how long the wait may be in all, where C(timeout) is what is left of it.
+    """
 
     def look() -> Verdict[Target]:
         target = find(lb, name)
@@ -73,7 +82,7 @@ def await_healthy(
         last = str(late.details.get("last", ""))
         raise LoadBalancerError(
             Kind.NOT_HEALTHY,
-            f"{lb.where}: target {name} is not healthy after {timeout:g} s; its last check",
+            f"{lb.where}: target {name} is not healthy after {whole or timeout:g} s; its last check",
             last,
             where=lb.where,
             target=name,
@@ -130,10 +139,12 @@ def await_drained(
     apart: Callable[[str], int] | None = None,
     samples: int = 3,
     interval: float = 0.1,
+    whole: float = 0,
 ) -> Mapping[str, Drained]:
     """Wait until every target is idle: nothing in flight in C(samples) looks in a row, after settling.
 
     Each look first makes sure that the balancer still routes nothing there: a zero counts only then.
+    C(whole): how long the wait may be in all, where C(timeout) is what is left of it.
     C(apart) says how much of a target's work is not waited for.
     """
     wait = _DrainWait(lb, names, clock, samples, apart)
@@ -146,7 +157,7 @@ def await_drained(
             on_progress(wait.busy)
         left = timeout - wait.elapsed
         if left <= 0:
-            raise wait.timed_out(timeout)
+            raise wait.timed_out(whole or timeout)
         clock.sleep(min(interval, left))
     return wait.drained
 

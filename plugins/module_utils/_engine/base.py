@@ -8,6 +8,8 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ansible_collections.immutable.cutover.plugins.module_utils._disk import Space
+
 
 @dataclass(frozen=True)
 class Resources:
@@ -141,8 +143,15 @@ class Engine(abc.ABC):
         """Make a user-defined bridge network with room for fixed addresses; return whether it was made."""
 
     @abc.abstractmethod
-    def sweep_secrets(self, secrets_dir: str) -> tuple[str, ...]:
-        """Remove secret copies below a ContainerSpec.secrets_dir that no container uses; return their names."""
+    def sweep_secrets(self, secrets_dir: str, *, look: bool = False) -> tuple[str, ...]:
+        """Remove secret copies below a ContainerSpec.secrets_dir that no container uses; return their names.
+
+        C(look): only return them.
+        """
+
+    @abc.abstractmethod
+    def space(self) -> Space | None:
+        """Return where on this host images and containers are kept, and what is free there; None: not known."""
 
     @abc.abstractmethod
     def networks(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from ipaddress import IPv4Network
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock, SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._disk import Space, space
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import (
     docker_config as config,
 )
@@ -214,9 +215,18 @@ class DockerEngine(Engine):
         with self._errors("list networks"):
             return tuple(sorted(row["Name"] for row in self._client().networks()))
 
-    def sweep_secrets(self, secrets_dir: str) -> tuple[str, ...]:
+    def space(self) -> Space | None:
+        """Return where images and containers are kept, and what is free there."""
+        if not self._host.startswith("unix://"):
+            return None
+        with self._errors("ask where images are kept"):
+            return space(str(self._client().info().get("DockerRootDir", "")))
+
+    def sweep_secrets(self, secrets_dir: str, *, look: bool = False) -> tuple[str, ...]:
         """Remove what a start that was killed left over."""
-        return secret_files.sweep(secrets_dir, self.secret_sources())
+        if not secret_files.entries(secrets_dir):
+            return ()
+        return secret_files.sweep(secrets_dir, self.secret_sources(), look=look)
 
     def secret_sources(self) -> tuple[str, ...]:
         """Return every host path that a container mounts as a secret (to sweep the others)."""

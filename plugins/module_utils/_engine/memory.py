@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.immutable.cutover.plugins.module_utils._disk import Space
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
     Container,
     ContainerSpec,
@@ -60,6 +61,8 @@ class MemoryEngine(Engine):
         self.programs: set[str] | None = None
         """The programs that every image has; None: all there are."""
         self.looks = 0
+        self.free: int | None = None
+        """Bytes that are free; None: not known."""
         self._images = {image.id: image for image in images}
         self._address = address
         self._networks = {network}
@@ -216,7 +219,11 @@ class MemoryEngine(Engine):
             self._networks.add(name)
             return made
 
-    def sweep_secrets(self, secrets_dir: str) -> tuple[str, ...]:
+    def space(self) -> Space | None:
+        """Return what a test says is free."""
+        return None if self.free is None else Space("/memory", self.free)
+
+    def sweep_secrets(self, secrets_dir: str, *, look: bool = False) -> tuple[str, ...]:
         """Find nothing: this engine keeps no files."""
         return ()
 

@@ -73,15 +73,21 @@ def discard_mounted(sources: Collection[str], container_name: str) -> None:
             discard(directory)
 
 
-def sweep(secrets_dir: str, in_use: Collection[str]) -> tuple[str, ...]:
+def entries(secrets_dir: str) -> list[Path]:
+    """Return what lies there."""
+    try:
+        return sorted(Path(secrets_dir).iterdir())
+    except OSError:
+        return []
+
+
+def sweep(secrets_dir: str, in_use: Collection[str], *, look: bool = False) -> tuple[str, ...]:
     """Remove copies that no container mounts (left by a killed start); return their names."""
     used = {str(Path(source).parent) for source in in_use}
-    try:
-        found = sorted(Path(secrets_dir).iterdir())
-    except OSError:
-        return ()
-    left = [entry for entry in found if str(entry) not in used and not entry.is_symlink()]
-    for entry in left:
+    left = [
+        entry for entry in entries(secrets_dir) if str(entry) not in used and not entry.is_symlink()
+    ]
+    for entry in left if not look else ():
         discard(entry)
     return tuple(entry.name for entry in left)
 

@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import typing as t
 
+from ansible_collections.immutable.cutover.plugins.module_utils._disk import require, space
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     LABEL,
@@ -85,11 +86,20 @@ class EngineImages:
         C(complete) is called before the others are read after all: an engine may refuse an archive that lacks some.
         """
         known = self.shared_layers([layer.digest for layer in record.layers])
+        self.require_room(record, {layer.digest: layer.size for layer in record.layers}, known)
         if not known or not self.load_archive(docker_archive(layout, record, known), record):
             known = set()
             complete()
             self.load_archive(docker_archive(layout, record), record, must=True)
         return len({layer.digest for layer in record.layers} - known)
+
+    def require_room(
+        self, record: BakeRecord, sizes: t.Mapping[str, int], known: t.Collection[str]
+    ) -> None:
+        """Refuse an image whose layers that are not there yet do not fit on the engine's disk."""
+        if self.host.startswith("unix://"):
+            needed = sum(size for digest, size in sizes.items() if digest not in known)
+            require(space(str(self.info().get("DockerRootDir", ""))), needed, f"image {record.tag}")
 
     def load_archive(
         self, archive: t.Iterable[bytes] | t.BinaryIO, record: BakeRecord, must: bool = False

@@ -100,6 +100,8 @@ class _Host:
         return {"changed": not refused, "refused": refused}
 
     def _load(self, record: BakeRecord, archive: str, whole: bool) -> bool:
+        layers = {layer.digest: layer.size for layer in record.layers}
+        self.engine.require_room(record, layers, self.engine.shared_layers(list(layers)))
         with open(archive, "rb") as stream:
             return self.engine.load_archive(stream, record, must=whole)
 

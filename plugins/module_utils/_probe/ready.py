@@ -45,8 +45,11 @@ def await_ready(
     timeout: float,
     still_running: Callable[[], str | None],
     clock: Clock,
+    whole: float = 0,
 ) -> History:
     """Return what was seen once C(successes) looks in a row passed.
+
+    C(whole): how long the wait may be in all, where C(timeout) is what is left of it.
 
     C(still_running) says why waiting longer is useless, or None; it is asked after each look that
     failed and once after the last pass, so that what died or was restarted in between is never
@@ -66,7 +69,7 @@ def await_ready(
             return tuple(history)
         waited = clock.monotonic() - begin
         if waited >= timeout:
-            raise _failure(f"not ready within {timeout:g} s", probe.url(address), history)
+            raise _failure(f"not ready within {whole or timeout:g} s", probe.url(address), history)
         pause = interval if row else min(interval, max(QUICKEST, waited * LATENESS))
         clock.sleep(min(pause, timeout - waited))
 

@@ -229,6 +229,7 @@ def release_id(spec: AppSpec, image_id: str) -> str:
                 process.stop.signal,
             ]
             for process in spec.processes
+            if process.replicas
         ],
     }
     canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -236,7 +237,12 @@ def release_id(spec: AppSpec, image_id: str) -> str:
 
 
 def to_mapping(spec: AppSpec) -> dict[str, object]:
-    """Return a spec as a mapping that C(parse_spec) reads back to an equal spec."""
+    """Return a spec as a mapping that C(parse_spec) reads back to an equal spec.
+
+    A process type of which no replica is wanted is on its way out, and is not part of it.
+    """
+    processes = [process for process in spec.processes if process.replicas]
+    names = {process.name for process in processes}
     return {
         "app": spec.app,
         "image": spec.image,
@@ -246,10 +252,11 @@ def to_mapping(spec: AppSpec) -> dict[str, object]:
             secret.name: {"sha256": secret.sha256, "source": secret.source}
             for secret in spec.secrets
         },
-        "processes": {process.name: _process_mapping(process) for process in spec.processes},
+        "processes": {process.name: _process_mapping(process) for process in processes},
         "load_balancers": [
             {"process": ref.process, "host": ref.host or None, **dict(ref.options)}
             for ref in spec.load_balancers
+            if ref.process in names
         ],
         "strategy": strategy_mapping(spec.strategy),
         "network": spec.network,

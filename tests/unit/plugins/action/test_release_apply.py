@@ -93,8 +93,11 @@ def failed(verb: str = "ready", **more: Any) -> Answer:
     return answer("failed", **options)
 
 
-def waiting(epoch: int = 3, process: str = "", host: str = "", expires_in: float = 9) -> Answer:
+def waiting(
+    epoch: int = 3, process: str = "", host: str = "", expires_in: float = 9, **more: Any
+) -> Answer:
     return {
+        **more,
         "status": "waiting",
         "changed": False,
         "message": "shop: lease held by bob",
@@ -112,6 +115,64 @@ def dead_process() -> str:
     identity = _process_identity(process.pid) or f"{process.pid}:1"
     process.join()
     return identity
+
+
+def test_what_a_workflow_gets(run: Run) -> None:
+    after = {"web": [{"state": "serving"}, {"state": "dead"}]}
+    result, _action = run(answer(after=after, image="shop@sha256:1", image_id="sha256:1"))
+    left = result["ansible_stats"]
+    mine = {
+        "app": "shop",
+        "release": "0123abcd",
+        "version": "2",
+        "image": "shop@sha256:1",
+        "image_id": "sha256:1",
+        "status": "done",
+        "changed": True,
+        "rolled_back": False,
+        "seconds": 0.0,
+        "replicas": {"web": 1},
+        "message": "",
+    }
+    assert left["data"] == {"immutable_cutover": {"schema": 1, **mine, "hosts": {"h1": mine}}}
+    assert (left["per_host"], left["aggregate"]) == (False, True)
+
+
+def test_what_a_workflow_gets_of_a_run_that_was_rolled_back(run: Run) -> None:
+    result, _action = run(failed(after={}), answer("done", after={"web": [{"state": "serving"}]}))
+    left = result["ansible_stats"]["data"]["immutable_cutover"]
+    assert (left["status"], left["rolled_back"], left["replicas"]) == ("failed", True, {"web": 1})
+    assert left["message"] == result["msg"]
+
+
+BUSY = {"kind": "drain_timeout"}
+# (id, verb, error_details, undoes, what the message says)
+NEXT: list[tuple[str, str, dict[str, Any], bool, str]] = [
+    ("drain-timeout", "await", BUSY, False, "what is busy goes on draining and running; run the"),
+    ("comes-up", "ready", {}, False, "what came up is left as it is; run replace again to go on"),
+    ("destroy", "destroy", {}, False, "what was done stays; run the same playbook again to go on"),
+    ("log", "ready", {"log": ["a", "boom: why", " "]}, True, "; its log ends with: boom: why. "),
+]
+
+
+@pytest.mark.parametrize(
+    ("verb", "details", "stops", "says"), [pytest.param(*entry[1:], id=entry[0]) for entry in NEXT]
+)
+def test_a_failure_says_what_is_left_and_what_to_do_next(
+    run: Run, verb: str, details: dict[str, Any], stops: bool, says: str
+) -> None:
+    spec = {**SPEC, "strategy": {"on_failure": "stop"}}
+    result, _action = run(failed(verb, error_details=details, worth_undoing=stops), spec=spec)
+    assert says in result["msg"], result["msg"]
+
+
+def test_a_run_that_has_failed_ends_as_it_did(run: Run) -> None:
+    ended = {"msg": "ready failed: why", "failed": False, "status": "failed", "changed": True}
+    result, action = run(
+        turn={"ended": {**ended, "failed_when_result": False, "ansible_stats": {}}}
+    )
+    assert result == {**ended, "failed": True}
+    assert action.calls == []
 
 
 def test_done_at_once(run: Run) -> None:
@@ -192,6 +253,29 @@ def test_a_living_holder_is_waited_for(run: Run) -> None:
     assert action.said == ["[h1] waiting: shop: lease held by bob"] * 2
 
 
+def test_a_dead_run_in_line_is_passed_over_at_once(run: Run) -> None:
+    dead, here = dead_process(), socket.gethostname()
+    places = [
+        {"run": "gone", "process": dead, "host": here},
+        {"run": "alive", "process": _process_identity(os.getpid()), "host": here},
+    ]
+    result, action = run(waiting(ahead=places), waiting(ahead=places[1:]), answer())
+    assert result["status"] == "done"
+    assert [call["turn"].get("gone") for call in action.calls] == [None, ["gone"], []]
+    assert action.clock.sleeps == [2]
+    assert action.said[0].endswith("; dead and passed over: gone")
+
+
+def test_it_says_how_long_it_will_go_on_asking(run: Run) -> None:
+    _result, action = run(waiting(), waiting(), answer(), lease={"wait": 60})
+    assert [call["turn"]["waits"] for call in action.calls] == [60, 60, 58]
+
+
+def test_b67_without_a_wait_it_is_refused_at_once(run: Run) -> None:
+    with pytest.raises(AnsibleActionFail, match="lease held by bob; nothing was changed"):
+        run(waiting(), lease={"wait": 0})
+
+
 def test_b67_it_gives_up_after_its_wait_and_says_who_holds_it(run: Run) -> None:
     with pytest.raises(
         AnsibleActionFail, match="lease held by bob; gave up after 5 s, nothing was changed"
@@ -206,18 +290,22 @@ def test_a_failure_while_coming_up_is_undone_under_the_same_lease(run: Run) -> N
     assert [turn["undo_follows"] for turn in turns] == [True, False]
     assert [turn["epoch"] for turn in turns] == [0, 4]
     assert turns[0]["holder"] == turns[1]["holder"]
+    assert [turn["undoes"] for turn in turns] == ["", "ready failed: never ready"]
     assert "resume" not in turns[1], "the waits of the undo have their whole time"
     assert (result["failed"], result["rolled_back"]) == (True, True)
     assert result["journal"] == [{"step": "failed"}, {"step": "undo"}]
     assert result["actions"] == ["act failed", "act done"]
-    assert result["msg"] == "ready failed: never ready; rolled back: release old1 serves again"
+    assert result["msg"] == (
+        "ready failed: never ready; rolled back: release old1 serves again. "
+        "Next: see error_details and the playbook history"
+    )
     assert result["failed_step"]["verb"] == "ready"
     assert action.said[0].startswith("[h1] ready failed: never ready; going back to the last")
 
 
 def test_undoing_the_first_deployment_says_that_nothing_is_left(run: Run) -> None:
     result, _action = run(failed(), answer("done", after={}))
-    assert result["msg"].endswith("; rolled back: nothing of it is left")
+    assert "; rolled back: nothing of it is left. Next: " in result["msg"]
     assert result["after"] == {}
 
 
@@ -246,7 +334,8 @@ def test_what_is_not_undone(run: Run, options: dict[str, Any], given: dict[str, 
 def test_a_module_that_fails_itself_loses_nothing_that_was_done_before(run: Run) -> None:
     result, action = run(answer("more"), {"failed": True, "msg": "fenced: run epoch 4"})
     assert (result["failed"], result["status"], result["changed"]) == (True, "failed", True)
-    assert (result["msg"], result["actions"]) == ("fenced: run epoch 4", ["act more"])
+    assert result["msg"] == "fenced: run epoch 4. Next: the playbook status shows who deploys now"
+    assert result["actions"] == ["act more"]
     assert len(action.calls) == 2, "a lost lease is not undone"
 
 
@@ -331,6 +420,14 @@ def test_only_a_process_of_this_controller_is_ever_called_dead(
     assert _is_dead(holder) is dead
 
 
+def test_the_job_has_a_link_where_awx_says_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWX_HOST", "https://awx.example/")
+    assert _holder({"awx_job_id": 12}, 1)["url"] == "https://awx.example/#/jobs/playbook/12"
+    assert _holder({}, 1)["url"] == ""
+    monkeypatch.delenv("AWX_HOST")
+    assert _holder({"awx_job_id": 12}, 1)["url"] == ""
+
+
 def test_the_holder_names_job_and_user_where_awx_says_them() -> None:
     plain, awx = (
         _holder({}, os.getpid()),
@@ -390,7 +487,7 @@ def test_another_run_that_has_the_lease_takes_away_what_was_replaced(run: Run) -
 
 def test_a_failure_to_take_it_away_fails_and_is_not_undone(run: Run) -> None:
     result, action = run(gate("delayed", "delay", 1), failed("destroy", worth_undoing=True))
-    assert (result["failed"], result["msg"]) == (True, "destroy failed: never ready")
+    assert result["failed"] and result["msg"].startswith("destroy failed: never ready. Next: ")
     assert len(action.calls) == 2
 
 

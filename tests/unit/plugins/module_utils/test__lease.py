@@ -66,12 +66,12 @@ def test_b67_the_refusal_names_the_holder(case: Case) -> None:
     with pytest.raises(LeaseHeld) as caught:
         case.lease.acquire(BOB, 60)
     assert caught.value.message == (
-        "shop: lease held by alice, run run-a, host ctl1, job job 5, since 20 s, renewed 20 s ago, expires in 40 s"
+        "shop: lease held by alice, run run-a, host ctl1, job job 5, for 20 s, renewed 20 s ago, expires in 40 s"
     )
     assert caught.value.details["epoch"] == 1
     assert caught.value.details["expires_in"] == 40
     assert caught.value.details["holder"] == {
-        "run": "run-a", "user": "alice", "host": "ctl1", "process": "41:7", "job": "job 5",
+        "run": "run-a", "user": "alice", "host": "ctl1", "process": "41:7", "job": "job 5", "url": "",
     }  # fmt: skip
 
 
@@ -298,3 +298,87 @@ def test_the_epoch_only_grows_and_grows_with_every_new_holder(
         changed_hands = after.holder not in (None, before.holder)
         assert after.epoch == before.epoch + changed_hands
         before = after
+
+
+CAROL, DAVE = Holder("run-c", "carol"), Holder("run-d", "dave", "ctl1", "9:9")
+
+
+def refused(case: Case, holder: Holder, **more: Any) -> LeaseHeld:
+    with pytest.raises(LeaseHeld) as caught:
+        case.lease.acquire(holder, 60, **more)
+    return caught.value
+
+
+def test_b67_who_waits_is_served_in_the_order_of_coming(case: Case) -> None:
+    case.lease.acquire(ALICE, 600)
+    for holder in (BOB, CAROL, DAVE):
+        refused(case, holder, waits=900)
+        case.clock.elapsed += 1
+    assert [place.holder for place in case.lease.line()] == [BOB, CAROL, DAVE]
+    case.lease.release("run-a")
+    late = refused(case, DAVE, waits=900)
+    assert late.message == (
+        "shop: lease free; in line before this run: bob, run run-b, host ctl2; carol, run run-c"
+    )
+    assert (late.details["holder"], late.details["expires_in"]) == (None, 0)
+    ahead: Any = late.details["ahead"]
+    assert [place["run"] for place in ahead] == ["run-b", "run-c"]
+    assert case.lease.acquire(BOB, 60).epoch == 2
+    assert [place.holder for place in case.lease.line()] == [CAROL, DAVE]
+
+
+def test_who_does_not_wait_neither_stands_in_line_nor_overtakes(case: Case) -> None:
+    case.lease.acquire(ALICE, 600)
+    refused(case, BOB, waits=900)
+    case.lease.release("run-a")
+    assert "in line before this run: bob" in refused(case, CAROL).message
+    assert [place.holder for place in case.lease.line()] == [BOB]
+
+
+@pytest.mark.parametrize(
+    ("waits", "elapsed", "gone"),
+    [
+        pytest.param(900, 21, (), id="not-asked-again"),
+        pytest.param(5, 6, (), id="its-time-is-over"),
+        pytest.param(900, -3600, (), id="clock-set-back"),
+        pytest.param(900, 0, ("run-b",), id="known-to-be-dead"),
+    ],
+)
+def test_a_place_of_somebody_who_is_gone_is_given_up(
+    case: Case, waits: float, elapsed: float, gone: tuple[str, ...]
+) -> None:
+    case.lease.acquire(ALICE, 7200)
+    refused(case, BOB, waits=waits)
+    case.lease.release("run-a")
+    case.clock.elapsed += elapsed
+    assert case.lease.acquire(CAROL, 60, gone=gone).holder == CAROL
+
+
+def test_nothing_is_left_of_the_line_when_the_last_one_had_its_turn(case: Case) -> None:
+    case.lease.acquire(ALICE, 600)
+    refused(case, BOB, waits=900)
+    case.lease.release("run-a")
+    case.lease.acquire(BOB, 60)
+    assert sorted(path.name for path in case.file.parent.iterdir()) == ["lease.json", "lock"]
+
+
+def test_a_takeover_keeps_to_the_line(case: Case) -> None:
+    case.lease.acquire(DAVE, 600)
+    refused(case, BOB, waits=900)
+    held = refused(case, CAROL, take_over=1)
+    assert held.message.startswith("shop: lease free; in line before this run: bob")
+    assert case.lease.acquire(BOB, 60, take_over=1).epoch == 2
+
+
+def test_cr_13_a_line_that_cannot_be_trusted_is_refused_with_its_path(case: Case) -> None:
+    case.lease.acquire(ALICE, 600)
+    path = case.file.with_name("line.json")
+    path.write_text('{"schema": 4}')
+    with pytest.raises(StateError, match=r"line\.json: state schema 4"):
+        case.lease.acquire(BOB, 60)
+
+
+def test_the_holder_is_shown_with_person_host_and_job_link() -> None:
+    holder = Holder("r1", "ann", "ctl1", "1:2", "41", "https://awx.example/#/jobs/playbook/41")
+    shown = "ann, run r1, host ctl1, job 41 (https://awx.example/#/jobs/playbook/41)"
+    assert str(holder) == shown

@@ -213,7 +213,7 @@ def test_b67_a_held_lease_is_an_answer_with_its_holder(host: Host) -> None:
     lease.acquire(Holder("other", "bob", "ctl2", "7:9"), 600)
     answer = host.apply(host.spec("1"))
     assert (answer["status"], answer["changed"], answer["epoch"]) == ("waiting", False, 1)
-    assert answer["message"].startswith("shop: lease held by bob, run other, host ctl2, since ")
+    assert answer["message"].startswith("shop: lease held by bob, run other, host ctl2, for ")
     assert answer["holder"]["process"] == "7:9"
     assert host.engine.calls == []
     assert host.apply(host.spec("1"), take_over=1)["status"] == "done"
@@ -433,10 +433,15 @@ def test_what_is_beyond_retain_goes_with_its_image_and_secrets(host: Host) -> No
     assert outside.exists(), "a file that is not ours is never removed"
 
 
-def test_the_journal_of_a_run_ends_with_its_record(host: Host) -> None:
+def test_the_journal_of_a_run_has_a_first_and_a_last_word(host: Host) -> None:
     rows = host.apply(host.spec("1"))["journal"]
-    assert (rows[0]["step"], rows[0]["outcome"]) == ("start", "begin")
-    assert (rows[-1]["step"], rows[-1]["outcome"], rows[-1]["version"]) == ("record", "ok", "1")
+    steps = [(row["step"], row["outcome"]) for row in rows]
+    assert steps[:2] == [("run", "begin"), ("start", "begin")]
+    assert steps[-2:] == [("record", "ok"), ("run", "done")]
+    assert {row["version"] for row in rows} == {"1"}
+    assert rows[0]["detail"]["image"].endswith(IMAGE_ID)
+    assert rows[0]["detail"]["holder"]["user"] == "eve"
+    assert rows[0]["detail"]["from"] == {}
 
 
 def test_a_call_that_is_over_hands_on_what_the_next_one_needs(host: Host) -> None:
@@ -491,3 +496,33 @@ def test_a_first_call_with_nothing_to_do_takes_no_lease(host: Host) -> None:
     result = host.apply(host.spec("1"))
     assert (result["status"], result["changed"], result["needed"]) == ("done", False, False)
     assert host.traces() == before
+
+
+@pytest.mark.parametrize("call", ["plan", "apply"])
+def test_ro_17_nothing_is_started_on_a_full_disk(host: Host, call: str) -> None:
+    host.apply(host.spec("1", web={"replicas": 2}))
+    host.engine.free = 63 << 20
+    before = host.traces()
+    with pytest.raises(EngineError) as caught:
+        getattr(host, call)(host.spec("2", OTHER_IMAGE_ID, web={"replicas": 2}))
+    said = "/memory: 63 MB free, starting 2 replicas needs 64 MB; nothing was changed. Make room"
+    assert caught.value.message.startswith(said)
+    assert host.traces() == before
+    assert host.plan(host.spec("1"))["needed"], "what starts nothing needs no room"
+    host.engine.free = 64 << 20
+    assert host.apply(host.spec("2", OTHER_IMAGE_ID))["status"] == "done"
+
+
+@pytest.mark.parametrize("verb", ["ready", "await"])
+def test_a_wait_over_several_calls_is_told_with_its_whole_time(host: Host, verb: str) -> None:
+    host.apply(host.spec("1"))
+    web: dict[str, Any] = {"drain": {"timeout": 4}}
+    if verb == "ready":
+        web = {"readiness": {"path": "/never", "timeout": 4}}
+    host.balancer.work(host.rig.world().replicas[0].name, 1)
+    spec = host.spec("2", OTHER_IMAGE_ID, web=web)
+    result = host.apply(spec, seconds=2)
+    while result["status"] == "more":
+        result = host.apply(spec, seconds=2, resume=result["resume"], epoch=result["epoch"])
+    assert result["failed_step"]["verb"] == verb
+    assert " 4 s" in result["error"], result["error"]
