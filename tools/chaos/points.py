@@ -21,6 +21,9 @@ VALIDATION = "Validating arguments against arg spec 'main'"
 APPLY = "Apply the release"
 NESTED = ("block", "rescue", "always")
 INCLUDES = ("ansible.builtin.include_tasks", "ansible.builtin.import_tasks")
+ELSEWHERE = ("apart.yml",)
+"""What is for load balancers on other hosts: a run here does not come to it."""
+
 STEPS = {
     "start": 0.4,
     "ready": 1.0,
@@ -85,7 +88,7 @@ def _walk(items: Iterable[dict[str, Any]], folder: Path) -> Iterator[str]:
         if included is not None:
             # Of an include only what it includes gets a line of its own.
             name = included["file"] if isinstance(included, dict) else included
-            if "{{" not in name:
+            if "{{" not in name and name not in ELSEWHERE:
                 yield from _named(folder / name)
         elif any(word in item for word in NESTED):
             yield from _walk(item.get("block", ()), folder)
