@@ -144,11 +144,6 @@ class Deployment:
         hold = stands_at(plan(self.release.goal(), self.world))
         return hold if hold is not None and hold.kind != "delay" else None
 
-    @property
-    def overtaken(self) -> bool:
-        """Whether this release is not, or not undisputedly, the one that runs."""
-        return self.releases.completed()[-1:] != [self.release.id] or bool(self.releases.begun())
-
     def rests(self, hold: Hold) -> bool:
         """Tell whether the run before has done all that is to be done before this gate, and noted it."""
         if hold.kind == "delay":
