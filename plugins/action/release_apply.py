@@ -283,7 +283,8 @@ def _joined(first: Mapping[str, Any], then: Mapping[str, Any]) -> dict[str, Any]
     sums = {key: first.get(key, []) + then.get(key, []) for key in ("actions", "journal", "lines")}
     before = first.get("before") or then.get("before", {})
     changed = bool(first.get("changed") or then.get("changed"))
-    joined = {**first, **then, **sums, "before": before, "changed": changed}
+    after = then.get("after") or first.get("after", {})
+    joined = {**first, **then, **sums, "before": before, "after": after, "changed": changed}
     return {**joined, "diff": _diff(joined)}
 
 

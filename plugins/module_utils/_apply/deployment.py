@@ -173,11 +173,6 @@ class Deployment:
             return ""
         return way(self._to, self.release.spec.version, self.release.id, self.releases.begun())
 
-    @property
-    def overtaken(self) -> bool:
-        """Whether this release is not, or not undisputedly, the one that runs."""
-        return self.releases.completed()[-1:] != [self.release.id] or bool(self.releases.begun())
-
     def rests(self, hold: Hold) -> bool:
         """Tell whether the run before has done all that is to be done before this gate, and noted it."""
         if hold.kind == "delay":

@@ -48,8 +48,23 @@ def _nothing_under_way(params: Mapping[str, Any]) -> dict[str, Any]:
     releases = Releases(params["state_dir"], app)
     if releases.begun() is not None:
         return {}
+    return _nothing(app, releases, f"nothing to {params['to']}: no release of {app} is under way")
+
+
+def _overtaken(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of a run that came back to retire what it replaced, after another run came in between."""
+    turn = turn_of(params["turn"])
+    app = parse_spec(params["spec"]).app
+    releases = Releases(params["state_dir"], app)
+    undisputed = releases.completed()[-1:] == [turn.retires] and releases.begun() is None
+    if turn.epoch or not turn.retires or undisputed:
+        return {}
+    told = f"another run came in between; nothing more to do for release {turn.retires}"
+    return _nothing(app, releases, told)
+
+
+def _nothing(app: str, releases: Releases, line: str) -> dict[str, Any]:
     runs = releases.all()[-1:]
-    line = f"nothing to {params['to']}: no release of {app} is under way"
     return {
         "changed": False,
         "needed": False,
@@ -111,7 +126,7 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The first turn of a run also returns the plan, and where that is empty takes no lease and does nothing.
     """
-    if unneeded := _nothing_under_way(params):
+    if unneeded := _nothing_under_way(params) or _overtaken(params):
         return {**unneeded, **_IDLE}
     return apply_to(_deployment(params), params)
 
@@ -127,9 +142,6 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
     plan = {} if turn.epoch else plan_of(deployment)
     if plan and plan["hold"]:
         return {**plan, **idle, "status": RESTS[plan["hold"]["kind"]]}
-    if plan and turn.retires and deployment.overtaken:
-        told = f"another run came in between; nothing more to do for release {turn.retires}"
-        return {**plan, **idle, "lines": [told], "after": plan["before"]}
     if plan and not plan["needed"]:
         return {**plan, **idle}
     before = describe_world(deployment.world)
@@ -138,7 +150,7 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
     except LeaseHeld as error:
         return {"changed": False, "status": "waiting", "message": error.message, **error.details}
     done = list(outcome.actions)
-    if outcome.status == "done":
+    if outcome.status in ("done", "delayed"):
         done += deployment.loose_ends
         if turn.take_over and not turn.epoch:
             done.append(f"give back the lease that a dead run had with epoch {turn.take_over}")

@@ -169,7 +169,7 @@ def test_ro_12_rollback_while_the_old_is_kept_starts_nothing(world: World) -> No
     """It is a flip of the load balancer; the run that waited ends well, whatever came in between."""
     site, old = world.site, world.current
     before = ids(site, old)
-    release = blue_green(site, scale_down_delay=20)
+    release = blue_green(site, scale_down_delay=40)
     first = site.start("replace", release)
     first.until(said(KEPT))
     assert len(check.containers(site)) == 2 * REPLICAS
@@ -180,7 +180,9 @@ def test_ro_12_rollback_while_the_old_is_kept_starts_nothing(world: World) -> No
     assert "start" not in done
     assert len(done) - 1 - done[::-1].index("confirm") < done.index("drain")
     assert ids(site, old) == before
-    assert "another run came in between" in end_well(first)
+    text = end_well(first)
+    # It comes back after the other run, or while that one still works.
+    assert "another run came in between" in text or "that run takes away" in text
     world.judge(old)
 
 

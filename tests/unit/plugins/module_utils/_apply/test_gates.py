@@ -212,6 +212,18 @@ def test_who_would_retire_it_finds_that_another_run_came_in_between(host: Host) 
     assert "another run came in between" in answer["lines"][0]
 
 
+def test_who_would_retire_it_leaves_alone_what_waits_at_a_gate_by_now(host: Host) -> None:
+    host.apply(spec(host, "1", IMAGE_ID))
+    second = spec(host, "2", OTHER_IMAGE_ID)
+    release = host.apply(second)["release"]
+    assert host.apply(spec(host, "3", THIRD, approval=True))["status"] == "held"
+    answer = host.apply(second, retires=release)
+    assert (answer["status"], answer["changed"]) == ("done", False)
+    assert seen(host) == [NEW, ("standby", THIRD)], (
+        "the third has taken away what the second replaced"
+    )
+
+
 def test_a_failure_in_prepare_moves_no_traffic_and_leaves_nothing(host: Host) -> None:
     host.apply(spec(host, "1", IMAGE_ID))
     second = spec(host, "2", OTHER_IMAGE_ID)
