@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026, the immutable.cutover authors
-"""CR-01, CR-03, CR-04, CR-05: a few cases of the matrix of C(make chaos), others every day.
+"""CR-01, CR-03, CR-04, CR-05: a few cases of the matrix of C(make chaos).
 
-The seed is the day, or CHAOS_SEED; it is printed, and C(python -m tools.chaos --seed N --sample 12) runs the same.
+Always the same ones, so that a change is judged by what it changed; CHAOS_SEED, or C(make chaos), takes others.
+C(python -m tools.chaos --seed N --sample 12) runs the same.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tools.chaos.control import kill_first
 from tools.chaos.run import FAILED, PASSED, Options, run_case
 from tools.chaos.world import World, world
 
-CASES = 12
+CASES, SEED = 12, 1
 SECONDS = 170.0
 """No case is begun after that time: on a slow machine there are fewer."""
 PAUSE, HANG = 8.0, 5.0
@@ -34,7 +35,7 @@ def site() -> Iterator[World]:
 
 
 def test_cr_01_a_sample_of_the_matrix(site: World) -> None:
-    seed = int(os.environ.get("CHAOS_SEED") or time.time() // 86400)
+    seed = int(os.environ.get("CHAOS_SEED") or SEED)
     cases = sample(matrix(own_engine=site.engine is not None), seed, CASES)
     print(f"seed {seed}, {CASES} cases")
     options = Options(seed=seed, pause=PAUSE, hang=HANG)
