@@ -265,6 +265,5 @@ def test_the_status_says_what_is_held(host: Host) -> None:
     held(host)
     info = release_info("shop", None, str(host.state_dir), 9, host.engine, host.rig.clock)
     assert info["under_way"]["held"] == "approval"
-    shown = "\n".join(info["lines"])
-    assert info["under_way"]["release"] in shown
-    assert info["lines"][-1].endswith("promote to pass the gate approval, or abort to go back")
+    assert f"{info['under_way']['release']}), held at gate approval" in info["lines"][-2]
+    assert info["next"] == ["run promote to pass the gate approval, or abort to go back"]
