@@ -182,6 +182,13 @@ def test_a_task_is_over_when_the_next_one_begins() -> None:
         assert bool(found) is come
 
 
+def test_the_validation_of_a_role_is_found_under_its_longer_name() -> None:
+    said = f"TASK [immutable.cutover.release : {tasks()[0]} - Replace what runs by a release] ***\n"
+    assert moment(Point("task", tasks()[0], "before"))(Fake([], said))  # type: ignore[arg-type]
+    other = "TASK [immutable.cutover.release : Plan the releases of others] ***\n"
+    assert not moment(Point("task", "Plan the release", "before"))(Fake([], other))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("fault", "planned", "seconds", "excused"),
     [
