@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Health,
     Session,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (
+    MemoryLoadBalancer,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import Fleet
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import LongLived
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
@@ -300,3 +305,22 @@ def test_destroy_twice(host: Host) -> None:
 def test_a_process_that_is_not_in_the_spec_cannot_come_up(host: Host) -> None:
     with pytest.raises(CutoverError, match="process api is not in the spec"):
         host.runner.run(Step(Verb.START, "api", "shop-api-00000000-1", "00000000", 1))
+
+
+def test_cap_a_drain_waits_for_the_floor_of_the_fleet(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.run(replicas=1, unavailable=1)
+    host.up(1)
+    fleet = Fleet(min_serving=1)
+    site = replace(host.simulation.site, state_dir=str(tmp_path))
+    monkeypatch.setattr(host.simulation, "site", site)
+    runner = host.runner_of(replace(host.release, spec=replace(host.release.spec, fleet=fleet)))
+    with pytest.raises(Interrupted):
+        host.do(Verb.DRAIN, runner=runner)
+    driver = host.simulation.drivers[0]
+    assert [target.admin for target in driver.targets()] == [Admin.ACTIVE]
+    MemoryLoadBalancer.register(driver, "another-host", "127.0.0.9", 1)
+    driver.change("another-host", admin=Admin.ACTIVE, health=Health.UP)
+    host.do(Verb.DRAIN, runner=runner)
+    assert driver.targets()[0].admin is Admin.DRAINING

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -145,3 +146,11 @@ def test_an_inspected_container(state: dict[str, Any], exit_code: int | None, er
 def test_only_the_app_label_makes_a_container_ours() -> None:
     assert is_ours({"immutable.cutover.app": "shop"})
     assert not is_ours({"immutable.cutover.recipe-hash": "of its image"})
+
+
+def test_a_port_is_published_only_where_it_was_asked_for() -> None:
+    assert "PortBindings" not in create_config(SPEC, (), None)["HostConfig"]
+    config = create_config(replace(SPEC, publish=("10.1.2.3", 20000, 8080)), (), None)
+    place = [{"HostIp": "10.1.2.3", "HostPort": "20000"}]
+    assert config["HostConfig"]["PortBindings"] == {"8080/tcp": place}
+    assert config["ExposedPorts"] == {"8080/tcp": {}}
