@@ -67,6 +67,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 Detail = Mapping[str, object]
 CONFIRM_INTERVAL = 0.2
 FLOOR_INTERVAL = 0.2
+FLOOR_WAIT = 60
 CLOSING = 10.0
 """Seconds a load balancer may take to show that what was closed is gone."""
 
@@ -240,7 +241,8 @@ class StepRunner:
         """Take it out of rotation, once enough others serve in the load balancers' own view."""
         want, fleet = self._wants[step.process], self._release.spec.fleet
         while not self._drain_now(step, want, fleet):
-            left = self._timers.left(f"drain:{step.replica}", 60)
+            wait = fleet.wait if fleet.min_serving else FLOOR_WAIT
+            left = self._timers.left(f"drain:{step.replica}", wait)
             if left <= 0:
                 raise WaitTimeout(
                     f"{step.replica}: not drained: fewer than {want.floor} other replicas of "

@@ -28,6 +28,8 @@ class Fleet:
     """The first and the last of the ports of that address that replicas may have."""
     min_serving: int = 0
     """How many targets of a backend, whosever they are, have to serve at any time."""
+    wait: int = 600
+    """Seconds that a drain waits for that: for other hosts to have replaced what they have drained."""
 
     def mapping(self) -> dict[str, object]:
         """Return what C(parse_fleet) reads back to an equal value."""
@@ -37,6 +39,7 @@ class Fleet:
             "address": self.address or None,
             "ports": f"{low}-{high}",
             "min_serving": self.min_serving,
+            "wait": self.wait,
         }
 
 
@@ -47,6 +50,7 @@ def parse_fleet(fields: Fields) -> Fleet:
         address=_address(fields),
         ports=_ports(fields),
         min_serving=fields.integer("min_serving", 0, MAX_SERVING, 0),
+        wait=fields.seconds("wait", 600),
     )
     fields.finish()
     return fleet

@@ -23,13 +23,19 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
 )
 from ansible_collections.immutable.cutover.tests.unit.support.shop import IMAGE_ID, mapping
 
-FLEET = {"member": "b1", "address": "10.1.2.3", "ports": "21000-21099", "min_serving": 3}
+FLEET = {
+    "member": "b1",
+    "address": "10.1.2.3",
+    "ports": "21000-21099",
+    "min_serving": 3,
+    "wait": 90,
+}
 APART: list[dict[str, Any]] = [{"backend": "shop", "host": "lb1"}]
 
 
 def test_a_spec_of_several_hosts_is_read_and_read_back() -> None:
     spec = parse_spec(mapping(fleet=FLEET, load_balancers=APART))
-    assert spec.fleet == Fleet("b1", "10.1.2.3", (21000, 21099), 3)
+    assert spec.fleet == Fleet("b1", "10.1.2.3", (21000, 21099), 3, 90)
     assert (spec.scope, spec.balancer_hosts) == ("shop.at.b1", ("lb1",))
     assert parse_spec(to_mapping(spec)) == spec
     alone = parse_spec(mapping())
@@ -63,6 +69,7 @@ REFUSED: list[tuple[str, object, object, dict[str, Any], str, str]] = [
     ("B12-ports-low", {"ports": "1000-1010"}, None, {}, "fleet.ports", "within 1024-65535"),
     ("B12-ports-back", {"ports": "2000-1999"}, None, {}, "fleet.ports", "within 1024-65535"),
     ("min-serving", {"min_serving": "3"}, None, {}, "fleet.min_serving", "must be an integer 0-10000"),
+    ("B21-wait", {"wait": 0}, None, {}, "fleet.wait", "must be a duration in whole seconds"),
     ("B56", {"member": "b1"}, [{"backend": "shop", "host": ""}], {}, "load_balancers[0].host", "must be the inventory name"),
     ("B56-mixed", {"member": "b1"}, [*APART, {"backend": "other"}], {}, "load_balancers[1].host", "is required, because"),
     ("no-member", None, APART, {}, "fleet.member", "is required with load_balancers[0].host"),
