@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Site
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
+    Balancer,
+    Site,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
     describe_world,
 )
@@ -42,7 +45,7 @@ def release_info(
     releases = Releases(state_dir, app)
     kept = releases.all()
     known = parse_spec(spec) if spec else parse_spec(kept[-1].spec) if kept else None
-    site = Site(engine, connect_all(known, clock) if known else {}, state_dir, clock)
+    site = Site(engine, _balancers_here(known, clock), state_dir, clock)
     world = observe(site, app)
     lease = Lease(state_dir, app, clock).read()
     begun = releases.begun()
@@ -74,11 +77,23 @@ def _under_way(begun: Begun | None) -> list[str]:
     return [f"release {begun.release} is under way"]
 
 
+def _balancers_here(spec: AppSpec | None, clock: Clock) -> dict[str, tuple[Balancer, ...]]:
+    """Return the load balancers on this host; what those on others show, only they can be asked."""
+    if spec is None:
+        return {}
+    here = tuple(ref for ref in spec.load_balancers if not ref.host)
+    return connect_all(replace(spec, load_balancers=here), clock)
+
+
 def _lines(
     app: str, spec: AppSpec | None, processes: Mapping[str, list[dict[str, Any]]], holder: str
 ) -> list[str]:
     """Return the status as a person reads it."""
     lines = [f"{app} {spec.version if spec else '(no release completed yet)'}, lease: {holder}"]
+    if spec and spec.balancer_hosts:
+        lines.append(
+            f"its load balancers are on {', '.join(spec.balancer_hosts)} and were not asked"
+        )
     for process, replicas in processes.items():
         for replica in replicas:
             version = replica["version"] or replica["release"]
