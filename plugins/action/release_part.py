@@ -27,7 +27,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Sy
 
 MODULE = "immutable.cutover.release_part"
 TURNS = 3
-"""How many calls a host gets before the others have theirs: together they stay well below the lease's ttl."""
+"""How many calls a host gets before the others have theirs."""
+TTLS = 3
+"""How many times the ttl the lease is granted for: it is renewed only when its own host has its turn again."""
 STATUSES = ("more", "done", "failed")
 OVER = ("done", "failed", "planned")
 _LISTS = ("actions", "journal")
@@ -48,7 +50,7 @@ class ActionModule(ReleaseApply):
         self._clock = SystemClock()
         self._controller = _controller()
         lease = self._task.args.get("lease") or {}
-        self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
+        self._wait, self._ttl = int(lease.get("wait", 900)), TTLS * int(lease.get("ttl", 60))
         self._variables = variables
         self._run = dict(self._task.args.get("run") or {})
         self._run.setdefault("holder", _holder(variables, self._controller))

@@ -47,7 +47,9 @@ options:
         type: int
         default: 900
       ttl:
-        description: Seconds after which a lease that nobody renewed may be taken over.
+        description:
+          - Seconds after which a lease that nobody renewed may be taken over, three times as many here: it is renewed
+            only when the host of the replicas has its turn.
         type: int
         default: 60
   part:

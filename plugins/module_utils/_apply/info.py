@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -86,7 +86,15 @@ def _reachable(
     """Return the load balancers that answer, and for each process what those that do not say."""
     found: dict[str, tuple[Balancer, ...]] = {}
     problems: dict[str, str] = {}
-    for process, balancers in (connect_all(spec, clock) if spec else {}).items():
+    if spec is None:
+        return found, problems
+    for ref in spec.load_balancers:
+        if ref.host:
+            problems[ref.process] = (
+                f"{ref.process}: its load balancer is on {ref.host}, which was not asked"
+            )
+    here = replace(spec, load_balancers=tuple(ref for ref in spec.load_balancers if not ref.host))
+    for process, balancers in connect_all(here, clock).items():
         for balancer in balancers:
             try:
                 balancer.driver.targets()

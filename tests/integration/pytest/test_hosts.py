@@ -19,7 +19,7 @@ import pytest
 
 from tests.integration.pytest.haproxy_rig import free_port
 from tests.integration.pytest.hosts_rig import LOCAL, UNREACHABLE, Fleet
-from tools.loadgen import Load
+from tools.loadgen import OK, Load
 from tools.made import note_run
 from tools.sample import ROOT, Sample
 
@@ -47,15 +47,18 @@ class Clients:
         for load in self._loads:
             load.__exit__(*failure)
 
-    def lost(self) -> dict[str, int]:
-        """Return how many requests failed by outcome; end the load."""
-        found: dict[str, int] = {}
+    def lost(self) -> list[str]:
+        """Return every request that failed; end the load."""
+        found: list[str] = []
         for load in self._loads:
             books = load.stop()
             assert books.planned > 0
-            found |= books.failed_by_outcome
-            if books.planned != books.accounted:
-                found["unaccounted"] = books.planned - books.accounted
+            found += [
+                f"{row.kind} {row.planned:.3f} {row.outcome} {row.detail}"
+                for row in books.rows()
+                if row.outcome != OK
+            ]
+            found += ["unaccounted"] * (books.planned - books.accounted)
         return found
 
 
@@ -117,7 +120,7 @@ def test_ro_09_two_hosts_behind_one_balancer_lose_nothing(fleet: Fleet, clients:
         fleet.converged(NEW)
         back = fleet.play("rollback", NEW)
         assert back.code == 0, back.text
-        assert clients.lost() == {}
+        assert clients.lost() == []
     fleet.converged(OLD)
     again = fleet.play("replace", OLD)
     assert (again.code, again.changed("b1"), again.changed("b2")) == (0, 0, 0), again.text
@@ -141,7 +144,7 @@ def test_cr_11_b62_disjoint_limits_at_once_keep_the_floor_of_the_fleet(
             time.sleep(0.02)
         said = [run.communicate()[0] for run in runs]
         assert [run.returncode for run in runs] == [0, 0], "\n".join(said)[-3000:]
-        assert clients.lost() == {}
+        assert clients.lost() == []
     assert lowest == 3
     fleet.converged(NEW)
 
@@ -174,7 +177,7 @@ def test_lb_10_nothing_is_destroyed_while_one_of_two_balancers_is_away(
         other.symlink_to(fleet.socket)
         ended = fleet.play("replace", NEW)
         assert ended.code == 0, ended.text
-        assert clients.lost() == {}
+        assert clients.lost() == []
     fleet.converged(NEW)
 
 
@@ -190,7 +193,7 @@ def test_cr_01_a_run_that_dies_anywhere_is_gone_on_with(fleet: Fleet, clients: C
             ended = fleet.play("replace", version)
             assert ended.code == 0, ended.text
             fleet.converged(version)
-        assert clients.lost() == {}
+        assert clients.lost() == []
 
 
 def newer(fleet: Fleet, where: str, before: set[str]) -> set[str]:
@@ -213,7 +216,7 @@ def test_ro_02_what_never_gets_ready_is_taken_back_and_stops_the_next_host(
     with clients:
         ended = fleet.play("replace", NEW, release_env=never, release_processes={"web": web})
         assert ended.code != 0
-        assert clients.lost() == {}
+        assert clients.lost() == []
     assert "rolled back: release" in ended.text, ended.text
     assert not re.search("^b2 ", ended.text.partition("PLAY RECAP")[2], re.MULTILINE)
     assert [fleet.replicas(member) for member in fleet.members] == before

@@ -126,6 +126,7 @@ def test_turns_until_the_home_of_the_replicas_says_done(play: Play) -> None:
     assert first["part"]["views"][0]["epoch"] == 3
     assert (balancer["part"]["host"], balancer["part"]["release"]) == ("lb1", {"id": "0123abcd"})
     assert balancer["turn"]["resume"] == {"prepared": ["n"]}
+    assert first["turn"]["ttl"] == 180
     assert last["part"]["views"] == [VIEW]
     assert len({call["turn"]["holder"]["run"] for call in play.calls}) == 1
 

@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import parts
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import apply_release
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.info import release_info
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     Fenced,
@@ -161,3 +162,11 @@ def test_the_lease_is_given_back(host: Host) -> None:
     run.home()
     assert run.call("give_back")["changed"] is True
     assert run.call("give_back")["changed"] is False
+
+
+def test_the_status_of_a_host_asks_no_balancer_of_another(host: Host) -> None:
+    Controller(host, "1", IMAGE_ID, "one").through()
+    host.balancer.fail("targets", AssertionError("it was asked"))  # type: ignore[arg-type]
+    found = release_info("shop", None, str(host.state_dir), 5, host.engine, host.rig.clock)
+    assert found["problems"] == ["web: its load balancer is on lb1, which was not asked"]
+    assert [item["state"] for item in found["processes"]["web"]] == ["unknown"]
