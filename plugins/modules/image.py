@@ -22,12 +22,18 @@ description:
   - Layers that another version of an app in O(output) has from the same inputs are not written again. They are taken
     over to another base only if the ABI of both bases is equal (the label C(immutable.cutover.abi)) and no layer of
     the app touches a package database.
-  - Both digests, the manifest's and the image ID, depend on nothing but the locked inputs.
-  - Needs root for recipes of the kind C(base). Needs the Docker SDK for Python if O(load=true).
+  - What a recipe runs, its steps, its play or its Dockerfile, is run on O(engine) without a network, and what that
+    changed becomes one layer.
+  - Both digests, the manifest's and the image ID, depend on nothing but the locked inputs. How far that is true of
+    what a recipe runs, is up to what it runs.
+  - Needs root for recipes of the kind C(base). Needs the Docker SDK for Python if O(load=true), and also Docker's
+    command line for recipes that run something, and C(ansible-playbook) for those with a play, on the host.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
   - immutable.cutover._attributes
+  - immutable.cutover._build
+  - immutable.cutover._build.backend
   - immutable.cutover._engine
   - immutable.cutover._image
 options:
@@ -85,6 +91,12 @@ EXAMPLES = r"""
     recipes: [shop/bake.yml]
     load: false
     archive: true
+
+- name: Bake an app whose build needs a licence
+  immutable.cutover.image:
+    recipes: [reports/bake.yml]
+    secrets:
+      licence: /etc/reports/licence.key
 """
 
 RETURN = r"""

@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Resolves OS packages with C(apt) and wheels with C(uv), both with the host's own sources, index, trust and proxy,
     and writes them
-    with their hashes to the lock beside each recipe. Files of the recipe are locked by mode and content, an app's
-    base by its digests.
+    with their hashes to the lock beside each recipe. Files of the recipe, and those that only its build sees, are
+    locked by mode and content, an app's base by its digests.
   - This is the only phase that resolves anything. M(immutable.cutover.image) bakes what is locked and nothing else.
   - A lock holds no clock, no host name and no mirror. Locking twice changes nothing.
   - Needs C(apt-get) on the host for recipes of the kind C(base), and C(uv) for recipes with wheels.

@@ -19,6 +19,8 @@ description:
   - That is safe if the label C(immutable.cutover.abi) of both bases is equal (architecture, suite, version of libc and
     of Python) and no layer of the app touches a package database. Otherwise the app is baked in full from its lock,
     and RV(images[].why) says why.
+  - What an app runs is run again on the new base. A recipe with a Dockerfile is left alone, because its base is in
+    there.
   - A recipe that stands on O(base) already is left alone, and so is one that stands on another repository.
   - The recipe must match its lock. Recipe and lock are written after the image was baked, so a run that died is
     repeated as a whole.
@@ -26,6 +28,7 @@ author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
   - immutable.cutover._attributes
+  - immutable.cutover._build
   - immutable.cutover._engine
   - immutable.cutover._image
 options:

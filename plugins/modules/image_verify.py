@@ -15,11 +15,15 @@ description:
     layer, the configuration and both digests with what O(output) has. What is stored is compared byte for byte, so a
     damaged layer is found, too.
   - A difference is a failure. It names the first one, a path in a layer or a key of the configuration.
-  - Changes nothing and uses no network. Every input must be in O(store), see M(immutable.cutover.image_fetch).
+  - Changes nothing and uses no network. Every input must be in O(store), see M(immutable.cutover.image_fetch). Recipes
+    that run something are built again on O(engine), which keeps nothing of it.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
   - immutable.cutover._attributes.info_module
+  - immutable.cutover._build
+  - immutable.cutover._build.backend
+  - immutable.cutover._engine
   - immutable.cutover._image
 options:
   store:
@@ -37,6 +41,12 @@ EXAMPLES = r"""
     recipes:
       - recipes/base/bake.yml
       - shop/bake.yml
+
+- name: Prove that it does not matter what bakes an app
+  immutable.cutover.image_verify:
+    recipes: [shop/bake.yml]
+    backend: "{{ item }}"
+  loop: [run, dockerfile]
 """
 
 RETURN = r"""

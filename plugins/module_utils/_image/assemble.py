@@ -4,12 +4,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import typing as t
+from dataclasses import replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bootstrap import bootstrap
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import LayerBuild
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
+    BACKENDS,
+    Making,
+    Start,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
@@ -25,7 +33,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
     image_manifest,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
+    ImageConfig,
+    Recipe,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
     LayerRecord,
@@ -46,17 +57,33 @@ def assemble(
     layout: Layout,
     run: Run,
     reused: t.Mapping[str, Blob] | None = None,
+    making: Making | None = None,
 ) -> BakeRecord:
     """Write an image into the layout and return its record; layers that are there already, by purpose, are reused."""
     layers: list[Blob] = list(base.layers) if base else []
+    plain = replace(recipe, config=ImageConfig(), entrypoints=())
+
+    def start() -> Start:
+        config = image_config(plain, lock, recipe_hash, layers, base)
+        return Start(json.loads(config), tuple(layers))
+
     with tempfile.TemporaryDirectory(dir=layout.root, prefix=".bake-") as folder:
         os.chmod(folder, 0o755)
+        build = making and LayerBuild(making.builder, recipe, lock.epoch, layout, folder, run)
         for purpose, write in _own_layers(recipe, lock, files, store, folder, run):
             blob = (reused or {}).get(purpose)
             if blob is None:
                 layer = write()
+                if making and build and making.builder.backend in BACKENDS[1:] and layers:
+                    layer = build.extract(start(), layer, purpose, making.builder.backend)
                 blob = layout.adopt(layer.path, layer.sha256, layer.size, purpose)
             layers.append(blob)
+        if making and build and recipe.build.purpose:
+            built = build.build(start(), making.files, making.origins)
+            recipe = built.recipe
+            if built.layer is not None:
+                done, purpose = built.layer, recipe.build.purpose
+                layers.append(layout.adopt(done.path, done.sha256, done.size, purpose))
     config = image_config(recipe, lock, recipe_hash, layers, base)
     image_id = layout.add_bytes(config).digest
     manifest_digest = layout.add_bytes(image_manifest(config, layers)).digest

@@ -6,10 +6,19 @@ from __future__ import annotations
 
 import contextlib
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import DEFAULT_HOST
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import scan_build
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
+    BACKENDS,
+    Builder,
+    Making,
+    Start,
+    refuse_build,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
     FileInput,
     scan_files,
@@ -64,6 +73,14 @@ class BakeOptions:
     check: bool = False
     fetch: bool = True
     apt_sources: str = ETC_APT
+    engine_host: str = DEFAULT_HOST
+    secrets: t.Mapping[str, str] = field(default_factory=dict)
+    backend: str = BACKENDS[0]
+
+    @property
+    def builder(self) -> Builder:
+        """Return where something can be built."""
+        return Builder(self.engine_host, self.store, self.secrets, self.backend)
 
 
 @dataclass(frozen=True)
@@ -93,14 +110,15 @@ class BakeInputs:
     files: tuple[FileInput, ...]
     lock: Lock
     hash: str
+    build: tuple[FileInput, ...] = ()
 
 
 def read_inputs(path: str) -> BakeInputs:
     """Read recipe, files and lock; the lock must describe the other two."""
     recipe = load_recipe(path)
-    files = scan_files(recipe)
-    lock = require_fresh(recipe, files)
-    return BakeInputs(recipe, files, lock, recipe_hash(recipe, lock))
+    files, build = scan_files(recipe), scan_build(recipe)
+    lock = require_fresh(recipe, files, build)
+    return BakeInputs(recipe, files, lock, recipe_hash(recipe, lock), build)
 
 
 def refuse_duplicates(inputs: t.Sequence[BakeInputs]) -> None:
@@ -137,6 +155,8 @@ class Bake:
     def ensure(self) -> BakeResult:
         """Make sure the image exists, and is on the engine if there is one."""
         known = self._known()
+        if known is None:
+            refuse_build(self.recipe, self.options.builder)
         before = self._state(known)
         if self.options.check:
             record = known
@@ -171,6 +191,8 @@ class Bake:
 
     def _reusable(self, base: BaseImage | None) -> t.Mapping[str, Blob]:
         """Return what an older version has already, and note whether that makes this a rebase."""
+        if self.options.backend != BACKENDS[0]:
+            return {}
         # Unpacking and writing layers takes half as long to import as to do, and most calls find everything done.
         from ansible_collections.immutable.cutover.plugins.module_utils._image.reuse import (
             find_reusable,
@@ -230,11 +252,25 @@ class Bake:
                 self.output.layout,
                 self.run,
                 reused,
+                self._making(),
             )
             self.output.keep_lock(record, lock)
             self.output.add(record)
             self._will_bake()
             return record
+
+    def _making(self) -> Making:
+        return Making(self.options.builder, self.inputs.build, self._origin)
+
+    def _origin(self, reference: str) -> Start:
+        """Return the image below another stage of a Dockerfile."""
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
+            load_base,
+        )
+
+        record = self.output.find_reference(reference, "FROM")
+        base = load_base(self.output.layout, record)
+        return Start(base.config, base.layers)
 
     def _needed(self, reused: t.Mapping[str, Blob]) -> Lock:
         """Return what is locked without what a reused layer holds already."""

@@ -19,6 +19,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import scan_build
 from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import (
     ImageContents,
     baked_contents,
@@ -263,7 +264,7 @@ def _own_lock(recipe: Recipe) -> tuple[Lock | None, list[str]]:
     lock = read_lock(recipe.lock_path)
     if lock is None:
         return None, [f"lock not found: {recipe.lock_path}"]
-    stale = stale_parts(recipe, lock, scan_files(recipe))
+    stale = stale_parts(recipe, lock, scan_files(recipe), scan_build(recipe))
     return lock, [f"lock does not match {', '.join(stale)}; lock and bake again"] if stale else []
 
 

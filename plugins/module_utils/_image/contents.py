@@ -119,6 +119,10 @@ class ImageContents:
                 found=found,
             )
 
+    def has(self, path: str) -> bool:
+        """Tell whether there is anything at a path, links not followed."""
+        return path in self.nodes or path in self._implied
+
     def real_path(self, path: str) -> str | None:
         """Follow symbolic links inside the root; None if that ends nowhere."""
         rest = [part for part in path.split("/") if part not in ("", ".")]

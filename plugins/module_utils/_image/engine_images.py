@@ -30,7 +30,8 @@ _LOAD_TIMEOUT = 300
 
 
 @contextlib.contextmanager
-def _engine_errors(what: str) -> t.Iterator[None]:
+def engine_errors(what: str) -> t.Iterator[None]:
+    """Turn what the SDK raises into one error of ours."""
     try:
         yield
     except (docker.errors.DockerException, requests.exceptions.RequestException) as error:
@@ -47,14 +48,14 @@ class EngineImages:
                 cause=str(DOCKER_ERROR),
             )
         self.host = host
-        with _engine_errors(f"cannot reach the container engine at {host}"):
+        with engine_errors(f"cannot reach the container engine at {host}"):
             self.client = docker.APIClient(
                 host, version="auto", timeout=max(timeout, _LOAD_TIMEOUT)
             )
 
     def inspect(self, image: str) -> dict[str, t.Any] | None:
         """Return what the engine knows about an image by ID or tag; None if it has none."""
-        with _engine_errors(f"cannot inspect image {image}"):
+        with engine_errors(f"cannot inspect image {image}"):
             try:
                 return t.cast("dict[str, t.Any]", self.client.inspect_image(image))
             except docker.errors.ImageNotFound:
@@ -111,23 +112,23 @@ class EngineImages:
 
     def info(self) -> dict[str, t.Any]:
         """Return what the engine says about itself."""
-        with _engine_errors(f"cannot ask the container engine at {self.host}"):
+        with engine_errors(f"cannot ask the container engine at {self.host}"):
             return t.cast("dict[str, t.Any]", self.client.info())
 
     def tag(self, record: BakeRecord) -> None:
         """Point the human name to the image."""
-        with _engine_errors(f"cannot tag {record.tag}"):
+        with engine_errors(f"cannot tag {record.tag}"):
             self.client.tag(record.image_id, record.name, record.version)
 
     def save(self, image: str) -> t.Iterator[bytes]:
         """Yield the archive of an image by ID, tag or digest, whoever built it."""
         if self.inspect(image) is None:
             raise EngineError(f"{self.host} has no image {image}")
-        with _engine_errors(f"cannot read image {image}"):
+        with engine_errors(f"cannot read image {image}"):
             yield from self.client.get_image(image)
 
     def _load(self, archive: t.Iterable[bytes] | t.BinaryIO, record: BakeRecord) -> None:
-        with _engine_errors(f"cannot load {record.tag}"):
+        with engine_errors(f"cannot load {record.tag}"):
             for answer in self.client.load_image(archive):
                 if "error" in answer:
                     raise EngineError(f"cannot load {record.tag}: {answer['error']}")
@@ -143,7 +144,7 @@ class EngineImages:
         return set(wanted[:longest])
 
     def _ours(self) -> list[dict[str, t.Any]]:
-        with _engine_errors("cannot list images"):
+        with engine_errors("cannot list images"):
             listed = self.client.images(filters={"label": LABEL + "recipe-hash"})
         return t.cast("list[dict[str, t.Any]]", listed)
 

@@ -22,6 +22,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     refuse_duplicates,
     surely_loaded,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
@@ -68,11 +69,18 @@ LOCK_SPEC: dict[str, t.Any] = {
     "arch": {"type": "str", "choices": ["amd64", "arm64"]},
 }
 FETCH_SPEC: dict[str, t.Any] = {**_RECIPES, **_STORE, **_APT}
+# Files with secrets, not secrets.
+SECRETS_SPEC: dict[str, t.Any] = {"secrets": {"type": "dict", "default": {}, "no_log": False}}
+BUILD_SPEC: dict[str, t.Any] = {
+    **SECRETS_SPEC,
+    "backend": {"type": "str", "choices": list(BACKENDS), "default": BACKENDS[0]},
+}
 IMAGE_SPEC: dict[str, t.Any] = {
     **_RECIPES,
     **_ENGINE,
     **_STORE,
     **_APT,
+    **BUILD_SPEC,
     "fetch": {"type": "bool", "default": True},
     "load": {"type": "bool", "default": True},
     "archive": {"type": "bool", "default": False},
@@ -184,6 +192,9 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         check=check,
         fetch=params["fetch"],
         apt_sources=params.get("apt_sources", ETC_APT),
+        engine_host=engine_host(params),
+        secrets=params.get("secrets") or {},
+        backend=params.get("backend") or BACKENDS[0],
     )
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)
@@ -289,7 +300,7 @@ def _engine(params: Params) -> EngineImages:
 
 def engine_host(params: Params) -> str:
     """Return the address of the engine."""
-    return (params["engine"] or {}).get("host") or DEFAULT_HOST
+    return (params.get("engine") or {}).get("host") or DEFAULT_HOST
 
 
 def _recipes(params: Params) -> list[str]:

@@ -23,8 +23,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.volatile 
 
 # To be raised with every change of the bytes that equal content gives: layers of another format are never reused.
 LAYER_FORMAT = "1"
-_KEPT_XATTRS = ("SCHILY.xattr.security.capability",)
-_MAX_REWRITTEN = 1 << 22
+KEPT_XATTRS = ("SCHILY.xattr.security.capability",)
+MAX_REWRITTEN = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Layer:
     size: int
 
 
-class _HashingWriter(io.RawIOBase):
+class HashingWriter(io.RawIOBase):
     """A file that knows the sha256 of what went through it."""
 
     def __init__(self, stream: t.BinaryIO) -> None:
@@ -74,34 +74,38 @@ class _HashingWriter(io.RawIOBase):
 def write_entries(entries: t.Iterable[Entry], path: str, epoch: int) -> Layer:
     """Write files, and the folders above them, as a layer owned by root."""
     by_path = {os.path.normpath(entry.path).strip("/"): entry for entry in entries}
-    folders = {parent for name in by_path for parent in _parents(name)} - set(by_path)
+    folders = {parent for name in by_path for parent in parents_of(name)} - set(by_path)
     with open(path, "wb") as stream:
-        writer = _HashingWriter(stream)
-        with _open_tar(writer) as tar:
-            for name in sorted([*by_path, *folders], key=_path_order):
+        writer = HashingWriter(stream)
+        with open_tar(writer) as tar:
+            for name in sorted([*by_path, *folders], key=path_order):
                 if name in folders:
-                    tar.addfile(_member(name, tarfile.DIRTYPE, 0o755, 0, epoch))
+                    tar.addfile(new_member(name, tarfile.DIRTYPE, 0o755, 0, epoch))
                 else:
                     _add_entry(tar, name, by_path[name], epoch)
         return Layer(path, writer.digest.hexdigest(), writer.size)
 
 
-def _open_tar(writer: _HashingWriter) -> tarfile.TarFile:
+def open_tar(writer: HashingWriter) -> tarfile.TarFile:
+    """Return an archive to write a layer into."""
     return tarfile.open(
         fileobj=t.cast(t.BinaryIO, writer), mode="w", format=tarfile.PAX_FORMAT, encoding="utf-8"
     )
 
 
-def _parents(name: str) -> t.Iterator[str]:
+def parents_of(name: str) -> t.Iterator[str]:
+    """Yield the folders above a path, the nearest first."""
     while name := os.path.dirname(name):
         yield name
 
 
-def _path_order(name: str) -> list[str]:
+def path_order(name: str) -> list[str]:
+    """Return what the entries of a layer are sorted by."""
     return name.split("/")
 
 
-def _member(name: str, kind: bytes, mode: int, size: int, mtime: int) -> tarfile.TarInfo:
+def new_member(name: str, kind: bytes, mode: int, size: int, mtime: int) -> tarfile.TarInfo:
+    """Return an entry owned by root."""
     member = tarfile.TarInfo(name)
     member.type, member.mode, member.size, member.mtime = kind, mode, size, mtime
     return member
@@ -109,12 +113,12 @@ def _member(name: str, kind: bytes, mode: int, size: int, mtime: int) -> tarfile
 
 def _add_entry(tar: tarfile.TarFile, name: str, entry: Entry, epoch: int) -> None:
     if not entry.source:
-        member = _member(name, tarfile.REGTYPE, entry.mode, len(entry.data), epoch)
+        member = new_member(name, tarfile.REGTYPE, entry.mode, len(entry.data), epoch)
         tar.addfile(member, io.BytesIO(entry.data))
         return
     with open(entry.source, "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
-        tar.addfile(_member(name, tarfile.REGTYPE, entry.mode, size, epoch), stream)
+        tar.addfile(new_member(name, tarfile.REGTYPE, entry.mode, size, epoch), stream)
 
 
 def normalise(source: str, path: str, epoch: int) -> Layer:
@@ -122,9 +126,9 @@ def normalise(source: str, path: str, epoch: int) -> Layer:
     with tarfile.open(source, "r:", encoding="utf-8") as archive, open(path, "wb") as stream:
         kept = {name: m for m in archive if (name := _clean(m.name)) and not is_volatile(name)}
         content = _link_heads(kept)
-        writer = _HashingWriter(stream)
-        with _open_tar(writer) as tar:
-            for name in sorted(kept, key=_path_order):
+        writer = HashingWriter(stream)
+        with open_tar(writer) as tar:
+            for name in sorted(kept, key=path_order):
                 _add_member(archive, tar, name, kept, content, epoch)
         return Layer(path, writer.digest.hexdigest(), writer.size)
 
@@ -142,7 +146,7 @@ def _link_heads(kept: t.Mapping[str, tarfile.TarInfo]) -> dict[str, str]:
             groups.setdefault(_clean(member.linkname), []).append(name)
     heads: dict[str, str] = {}
     for target, names in groups.items():
-        every = sorted([*names, target] if target in kept else names, key=_path_order)
+        every = sorted([*names, target] if target in kept else names, key=path_order)
         heads.update({name: every[0] for name in every})
     return heads
 
@@ -158,11 +162,11 @@ def _add_member(
     old = kept[name]
     head = heads.get(name, name)
     if head != name:
-        member = _member(name, tarfile.LNKTYPE, old.mode, 0, _clamp(old, epoch))
+        member = new_member(name, tarfile.LNKTYPE, old.mode, 0, _clamp(old, epoch))
         member.linkname = head
         tar.addfile(_owned(member, old))
         return
-    member = _member(name, old.type, old.mode, old.size, _clamp(old, epoch))
+    member = new_member(name, old.type, old.mode, old.size, _clamp(old, epoch))
     if not old.isreg() and not old.islnk():
         member.linkname = old.linkname
         member.devmajor, member.devminor = old.devmajor, old.devminor
@@ -174,8 +178,8 @@ def _add_member(
         raise ValueError(f"{name}: hard link to nothing")
     source = archive.getmember(old.linkname) if old.islnk() else old
     member.type, member.size = tarfile.REGTYPE, source.size
-    member.pax_headers = {k: v for k, v in source.pax_headers.items() if k in _KEPT_XATTRS}
-    if source.size > _MAX_REWRITTEN:
+    member.pax_headers = {k: v for k, v in source.pax_headers.items() if k in KEPT_XATTRS}
+    if source.size > MAX_REWRITTEN:
         tar.addfile(_owned(member, old), content)
         return
     settled = settle(name, content.read(), epoch, _source_time(name, kept, epoch))

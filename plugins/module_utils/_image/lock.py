@@ -82,10 +82,12 @@ class Lock:
     python: tuple[WheelLock, ...] = ()
     files: tuple[FileLock, ...] = ()
     inputs: tuple[tuple[str, str], ...] = field(default=())
+    build: tuple[FileLock, ...] = ()
 
     def to_mapping(self) -> dict[str, t.Any]:
-        """Return the lock as plain data."""
-        return {"version": LOCK_VERSION, **asdict(self), "inputs": dict(self.inputs)}
+        """Return the lock as plain data; without what only recipes that run something have."""
+        data = {"version": LOCK_VERSION, **asdict(self), "inputs": dict(self.inputs)}
+        return data if self.build else {key: data[key] for key in data if key != "build"}
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the lock file."""
@@ -125,6 +127,7 @@ def _parse(data: dict[str, t.Any]) -> Lock:
         python=tuple(WheelLock(**item) for item in data.pop("python")),
         files=tuple(FileLock(**item) for item in data.pop("files")),
         inputs=tuple(sorted(data.pop("inputs").items())),
+        build=tuple(FileLock(**item) for item in data.pop("build", ())),
         **data,
     )
 
@@ -133,6 +136,7 @@ def _check_entries(path: str, lock: Lock) -> None:
     entries: list[tuple[str, str]] = [("apt " + deb.name, deb.sha256) for deb in lock.apt]
     entries += [("python " + wheel.name, wheel.sha256) for wheel in lock.python]
     entries += [("file " + item.path, item.sha256) for item in lock.files]
+    entries += [("build file " + item.path, item.sha256) for item in lock.build]
     seen: set[str] = set()
     for name, digest in entries:
         if not isinstance(digest, str) or not _SHA.match(digest):
@@ -161,7 +165,9 @@ def lock_files(files: t.Iterable[FileInput]) -> tuple[FileLock, ...]:
     return tuple(FileLock(item.path, f"{item.mode:04o}", item.sha256) for item in files)
 
 
-def stale_parts(recipe: Recipe, lock: Lock, files: t.Iterable[FileInput]) -> list[str]:
+def stale_parts(
+    recipe: Recipe, lock: Lock, files: t.Iterable[FileInput], build: t.Iterable[FileInput]
+) -> list[str]:
     """Return which parts of the recipe the lock does not describe any more."""
     stale = []
     if lock.recipe_checksum != recipe_checksum(recipe):
@@ -172,17 +178,21 @@ def stale_parts(recipe: Recipe, lock: Lock, files: t.Iterable[FileInput]) -> lis
         stale.append("packages")
     if lock.files != lock_files(files):
         stale.append("files")
+    if lock.build != lock_files(build):
+        stale.append("files of the build")
     return stale
 
 
-def require_fresh(recipe: Recipe, files: t.Iterable[FileInput]) -> Lock:
+def require_fresh(
+    recipe: Recipe, files: t.Iterable[FileInput], build: t.Iterable[FileInput] = ()
+) -> Lock:
     """Return the lock of a recipe, or fail: a bake never resolves anything."""
     lock = read_lock(recipe.lock_path)
     if lock is None:
         raise CutoverError(
             f"lock not found: {recipe.lock_path}; run the bake playbook with bake_lock=always"
         )
-    stale = stale_parts(recipe, lock, files)
+    stale = stale_parts(recipe, lock, files, build)
     if stale:
         raise CutoverError(
             f"{recipe.lock_path}: lock does not match {', '.join(stale)}; run the bake playbook with bake_lock=always",

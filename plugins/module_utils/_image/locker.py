@@ -18,6 +18,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.apt impor
     Apt,
     host_sources,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import scan_build
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import write_atomic
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import scan_files
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
@@ -96,6 +97,7 @@ def lock_recipe(path: str, options: LockOptions, run: Run, write: bool) -> LockR
         python=resolver.python(),
         files=lock_files(files),
         inputs=input_checksums(recipe),
+        build=lock_files(scan_build(recipe)),
     )
     lock = replace(lock, epoch=_epoch(recipe, old, lock, options.epoch))
     after = lock.to_bytes().decode()
@@ -211,9 +213,13 @@ def _epoch(recipe: Recipe, old: Lock | None, new: Lock, given: int | None) -> in
         return given
     if old is not None and old.recipe_checksum == new.recipe_checksum:
         return old.epoch
-    if old is not None and (old.apt, old.python, old.files) == (new.apt, new.python, new.files):
+    if old is not None and _what_is_in_it(old) == _what_is_in_it(new):
         return old.epoch
     return commit_time(recipe.path) or FALLBACK_EPOCH
+
+
+def _what_is_in_it(lock: Lock) -> tuple[object, ...]:
+    return (lock.apt, lock.python, lock.files, lock.build)
 
 
 def commit_time(path: str) -> int | None:
@@ -235,6 +241,7 @@ def commit_time(path: str) -> int | None:
 def _describe(recipe: Recipe, old: Lock | None, new: Lock) -> t.Iterator[str]:
     if old is None:
         counts = f"{len(new.apt)} packages, {len(new.python)} wheels, {len(new.files)} files"
+        counts += f", {len(new.build)} files of the build" if new.build else ""
         yield f"lock {recipe.tag}: {counts}"
         return
     parts: list[tuple[str, dict[str, str], dict[str, str]]] = [
@@ -245,12 +252,18 @@ def _describe(recipe: Recipe, old: Lock | None, new: Lock) -> t.Iterator[str]:
             {w.name: w.version for w in new.python},
         ),
         ("file", {f.path: f.sha256 for f in old.files}, {f.path: f.sha256 for f in new.files}),
+        (
+            "build file",
+            {f.path: f.sha256 for f in old.build},
+            {f.path: f.sha256 for f in new.build},
+        ),
     ]
     for what, before, after in parts:
         for name in sorted(set(before) | set(after)):
             if before.get(name) != after.get(name):
                 yield _change(recipe.tag, what, name, before.get(name), after.get(name))
-    if replace(old, apt=new.apt, python=new.python, files=new.files) != new:
+    kept = replace(old, apt=new.apt, python=new.python, files=new.files, build=new.build)
+    if kept != new:
         yield f"lock {recipe.tag}: recipe, base or epoch"
 
 
@@ -259,5 +272,5 @@ def _change(tag: str, what: str, name: str, before: str | None, after: str | Non
         return f"lock {tag}: add {what} {name}"
     if after is None:
         return f"lock {tag}: drop {what} {name}"
-    versions = f" {before} -> {after}" if what != "file" else ""
+    versions = "" if what.endswith("file") else f" {before} -> {after}"
     return f"lock {tag}: change {what} {name}{versions}"

@@ -23,9 +23,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
     recipe_hash,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
+from ansible_collections.immutable.cutover.plugins.module_utils._image.tar_layer import TarLayer
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import (
     wheel_entries,
 )
+
+BUILT = ("run", "dockerfile")
 
 try:
     from packaging.version import InvalidVersion, Version
@@ -53,7 +56,7 @@ def is_what_was_locked(check: ImageUnderCheck) -> t.Iterator[Found]:
     locks = (*baked.base_locks, baked.lock)
     yield from _compare_debs(check.image, locks)
     yield from _compare_python(check, locks)
-    yield from _compare_files(check.image, locks)
+    yield from _compare_files(check.image, locks, _built_layers(baked))
     yield from _unlocked_files(check, baked)
 
 
@@ -123,10 +126,21 @@ def _brought_by_others(image: ImageContents, dists: t.Sequence[InstalledPython])
     return found
 
 
-def _compare_files(image: ImageContents, locks: t.Sequence[Lock]) -> t.Iterator[Found]:
+def _built_layers(baked: Baked) -> set[int]:
+    """Return the layers that a build made of the recipe: their inputs are locked, and what comes out is not."""
+    layers = enumerate(baked.record.layers)
+    return {number for number, layer in layers if layer.purpose in BUILT}
+
+
+def _compare_files(
+    image: ImageContents, locks: t.Sequence[Lock], built: t.Collection[int]
+) -> t.Iterator[Found]:
     locked = {item.path: item for lock in locks for item in lock.files}
     for path in sorted(locked):
-        yield from _compare_file(image, path, locked[path])
+        node = image.nodes.get(path.strip("/"))
+        # What a step of the recipe changed or took away is not what was locked any more.
+        if node.layer not in built if node is not None else not built:
+            yield from _compare_file(image, path, locked[path])
 
 
 def _compare_file(image: ImageContents, path: str, locked: FileLock) -> t.Iterator[Found]:
@@ -173,18 +187,22 @@ def _unlocked_files(check: ImageUnderCheck, baked: Baked) -> t.Iterator[Found]:
     recorded = _recorded(check.image, inside)
     # A file of the recipe may take the place of a wheel's, and was compared with its own lock already.
     recorded.update({item.path.strip("/"): "" for item in baked.lock.files})
+    built = _built_layers(baked)
     for node in check.every_file(own=True):
+        if node.layer in built:
+            continue
         if node.path not in recorded:
             yield Found(f"{check.where(node)} comes from no lock", f"/{node.path}")
         elif check.visible(node) and recorded[node.path] not in ("", check.image.sha256(node)):
             yield Found(f"{check.where(node)} is not what its wheel has", f"/{node.path}")
-    yield from _unlocked_links(check)
-
-
-def _unlocked_links(check: ImageUnderCheck) -> t.Iterator[Found]:
     for layer in check.image.layers[check.own_from :]:
-        for path in sorted(layer.nodes):
-            if not layer.nodes[path].is_file and not layer.nodes[path].is_dir:
-                yield Found(f"/{path} is a link or a device that comes from no lock", f"/{path}")
-        for path in sorted(layer.whiteouts | layer.opaque):
-            yield Found(f"/{path} of its base is hidden by no lock", f"/{path}")
+        if layer.number not in built:
+            yield from _unlocked_others(layer)
+
+
+def _unlocked_others(layer: TarLayer) -> t.Iterator[Found]:
+    for path in sorted(layer.nodes):
+        if not layer.nodes[path].is_file and not layer.nodes[path].is_dir:
+            yield Found(f"/{path} is a link or a device that comes from no lock", f"/{path}")
+    for path in sorted(layer.whiteouts | layer.opaque):
+        yield Found(f"/{path} of its base is hidden by no lock", f"/{path}")

@@ -84,6 +84,11 @@ def source_of(recipe: Recipe) -> Source:
 def _paths(recipe: Recipe) -> list[str]:
     paths = [recipe.path, recipe.lock_path]
     paths += [os.path.join(recipe.context, rule.src) for rule in recipe.files]
+    paths += [os.path.join(recipe.context, path) for path in recipe.build.inputs]
+    if recipe.build.play is not None:
+        paths.append(os.path.join(recipe.context, recipe.build.play.folder))
+    if recipe.build.docker is not None:
+        paths.append(recipe.context)
     if recipe.python is not None:
         paths.append(os.path.join(recipe.context, recipe.python.requirements))
     return paths
@@ -117,6 +122,9 @@ def _dependencies(lock: Lock, distro: Distribution, source: Source) -> t.Iterato
     if lock.files:
         listed = canonical_json([asdict(item) for item in lock.files])
         yield _input("files", "files", sha256_bytes(listed))
+    if lock.build:
+        listed = canonical_json([asdict(item) for item in lock.build])
+        yield _input("build", "files of the build", sha256_bytes(listed))
     if source.commit:
         yield {
             "annotations": {LABEL + "input": "commit", LABEL + "dirty": source.dirty},

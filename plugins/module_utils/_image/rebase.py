@@ -86,6 +86,9 @@ def plan_rebase(path: str, base: BakeRecord, output: Output, bump: str) -> Rebas
     standing = parse_reference(recipe.base, "base")
     if standing.name != base.name:
         return Rebased(recipe, None, None, f"it stands on {standing.name}")
+    if recipe.build.docker is not None:
+        why = f"its base is FROM in {recipe.build.docker.path}: change it there, lock and bake"
+        return Rebased(recipe, output.find(recipe.name, recipe.version), None, why)
     old = read_inputs(path)
     if old.lock.base is not None and old.lock.base.manifest == base.manifest_digest:
         return Rebased(recipe, output.find(recipe.name, recipe.version), None, "it stands on it")
@@ -109,7 +112,9 @@ def _move(old: BakeInputs, base: BakeRecord, version: str) -> Rebase:
         recipe_checksum=recipe_checksum(recipe),
         base=BaseLock(base.reference, base.manifest_digest, base.image_id, diff_ids),
     )
-    return Rebase(old, BakeInputs(recipe, old.files, lock, recipe_hash(recipe, lock)), text)
+    return Rebase(
+        old, BakeInputs(recipe, old.files, lock, recipe_hash(recipe, lock), old.build), text
+    )
 
 
 def _edited(recipe: Recipe, text: str, values: t.Mapping[str, str]) -> str:

@@ -16,6 +16,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.front imp
     Params,
     _engine,
     _recipes,
+    engine_host,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
@@ -30,7 +31,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.rebase im
 )
 
 REBASE_SPEC: dict[str, t.Any] = {
-    **{name: spec for name, spec in IMAGE_SPEC.items() if name != "apt_sources"},
+    **{name: spec for name, spec in IMAGE_SPEC.items() if name not in ("apt_sources", "backend")},
     "base": {"type": "str", "required": True},
     "bump": {"type": "str", "choices": list(BUMPS), "default": "patch"},
 }
@@ -45,6 +46,8 @@ def rebase_images(params: Params, check: bool) -> dict[str, t.Any]:
         archive=params["archive"],
         check=check,
         fetch=params["fetch"],
+        engine_host=engine_host(params),
+        secrets=params.get("secrets") or {},
     )
     output = Output(params["output"])
     base = find_base(output, params["base"])

@@ -18,6 +18,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
     sha256_bytes,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.modes import is_mode
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_build import (
+    NO_BUILD,
+    Build,
+    inside,
+    read_build,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_policy import (
     NO_POLICY,
     Policy,
@@ -105,6 +111,7 @@ class Recipe:
     entrypoints: tuple[tuple[str, tuple[str, ...]], ...]
     content: t.Mapping[str, t.Any]
     policy: Policy = NO_POLICY
+    build: Build = NO_BUILD
 
     @property
     def baked_content(self) -> dict[str, t.Any]:
@@ -153,11 +160,13 @@ def _read(path: str, reader: Reader, problems: Problems) -> Recipe:
         reader.bad("bake", f"must be {FORMAT}, the recipe format this collection knows")
     kind = reader.one_of("kind", ("base", "app"))
     folder = os.path.dirname(os.path.abspath(path))
-    base, suite, apt = _read_origin(reader, kind, problems)
-    config = _read_config(reader, kind, problems)
+    context = os.path.normpath(os.path.join(folder, reader.text("context", ".")))
+    config, allow_root = _read_config(reader, kind, problems)
+    build = read_build(reader, context, allow_root, problems)
+    base, suite, apt = _read_origin(reader, kind, build, problems)
     return Recipe(
         path=os.path.abspath(path),
-        context=os.path.normpath(os.path.join(folder, reader.text("context", "."))),
+        context=context,
         kind=kind,
         name=_read_name(reader, problems),
         version=_read_version(reader),
@@ -170,6 +179,7 @@ def _read(path: str, reader: Reader, problems: Problems) -> Recipe:
         entrypoints=_read_entrypoints(reader, problems),
         content=reader.data,
         policy=_read_policy(reader, problems),
+        build=build,
     )
 
 
@@ -214,7 +224,9 @@ def version_problem(version: str) -> str:
     return ""
 
 
-def _read_origin(reader: Reader, kind: str, problems: Problems) -> tuple[str, str, tuple[str, ...]]:
+def _read_origin(
+    reader: Reader, kind: str, build: Build, problems: Problems
+) -> tuple[str, str, tuple[str, ...]]:
     base, suite = "", ""
     apt = reader.texts(
         "apt",
@@ -226,18 +238,28 @@ def _read_origin(reader: Reader, kind: str, problems: Problems) -> tuple[str, st
             reader.bad("apt", "only kind: base installs OS packages")
         if reader.has("bootstrap"):
             reader.bad("bootstrap", "only kind: base is bootstrapped")
-        base = reader.text("base", rule="must be pinned name@sha256:<64 hex>")
-        if base:
-            base = _pinned_base(base, problems)
+        base = _read_base(reader, build, problems)
     elif kind == "base":
         if reader.has("base"):
             reader.bad("base", "kind: base is bootstrapped: use bootstrap, not base")
+        if reader.has("dockerfile"):
+            reader.bad("dockerfile", "only kind: app is built from a Dockerfile")
         bootstrap = Reader(reader.raw("bootstrap"), "bootstrap", problems)
         suite = bootstrap.text(
             "suite", None, r"[a-z][a-z0-9-]{1,30}", "must be a suite, as bookworm"
         )
         bootstrap.finish()
     return base, suite, apt
+
+
+def _read_base(reader: Reader, build: Build, problems: Problems) -> str:
+    if not reader.has("dockerfile"):
+        base = reader.text("base", rule="must be pinned name@sha256:<64 hex>")
+        return _pinned_base(base, problems) if base else ""
+    for key in ("base", "files"):
+        if reader.has(key):
+            reader.bad(key, "the Dockerfile says it: FROM and COPY")
+    return build.docker.content.base if build.docker else ""
 
 
 def _pinned_base(base: str, problems: Problems) -> str:
@@ -258,7 +280,7 @@ def _read_python(reader: Reader, kind: str, problems: Problems) -> PythonInput |
     version = part.text("version", "3.11", r"3\.[0-9]{1,2}", "must be a quoted version like '3.11'")
     part.finish()
     if requirements:
-        _inside("python.requirements", requirements, problems)
+        inside("python.requirements", requirements, problems)
     return PythonInput(requirements, version)
 
 
@@ -277,7 +299,7 @@ def _read_file(item: object, path: str, problems: Problems) -> FileRule:
     src = part.text("src")
     dest = part.text("dest", None, r"/[^:]*", "must be an absolute path")
     if src:
-        _inside(f"{path}.src", src, problems)
+        inside(f"{path}.src", src, problems)
     if ".." in dest.split("/"):
         part.bad("dest", "must be an absolute path without ..")
     mode = part.raw("mode") if part.has("mode") else _DEFAULT_MODE
@@ -288,18 +310,16 @@ def _read_file(item: object, path: str, problems: Problems) -> FileRule:
     return FileRule(src, dest, str(mode), exclude)
 
 
-def _inside(path: str, value: str, problems: Problems) -> None:
-    if "://" in value:
-        problems.add(path, value, "nothing is fetched by URL: must be a path inside the context")
-        return
-    if os.path.isabs(value) or ".." in value.split("/"):
-        problems.add(path, value, "must be a relative path inside the context")
-
-
-def _read_config(reader: Reader, kind: str, problems: Problems) -> ImageConfig:
+def _read_config(reader: Reader, kind: str, problems: Problems) -> tuple[ImageConfig, bool]:
+    """Return the configuration, and whether its user may be root."""
     part = Reader(reader.raw("config") if reader.has("config") else {}, "config", problems)
+    allow_root = part.flag("allow_root")
+    by_dockerfile = reader.has("dockerfile")
+    for key in part.data if by_dockerfile else ():
+        if key not in ("allow_root", "env_required"):
+            part.bad(key, "the Dockerfile says it")
     config = ImageConfig(
-        user=_read_user(part, kind),
+        user="" if by_dockerfile else _read_user(part, kind, allow_root),
         workdir=part.text("workdir", "", r"/[^:]*", "must be an absolute path"),
         expose=_read_ports(part, problems),
         stop_signal=part.text("stop_signal", "", _SIGNAL, "must be a signal name, as SIGTERM"),
@@ -317,12 +337,13 @@ def _read_config(reader: Reader, kind: str, problems: Problems) -> ImageConfig:
     for label, _value in config.labels:
         if label.startswith(RESERVED_LABELS):
             problems.add(f"config.labels.{label}", label, "label prefix is reserved")
+    if by_dockerfile:
+        part.asked.update(part.data)
     part.finish()
-    return config
+    return config, allow_root
 
 
-def _read_user(part: Reader, kind: str) -> str:
-    allowed = part.flag("allow_root")
+def _read_user(part: Reader, kind: str, allowed: bool) -> str:
     if not part.has("user"):
         if kind == "app" and not allowed:
             part.bad("user", "final user would be root: set a numeric user or allow_root: true")

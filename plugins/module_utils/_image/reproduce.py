@@ -11,7 +11,7 @@ import os
 import tarfile
 import tempfile
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import (
@@ -40,7 +40,7 @@ class Verified:
     difference: str
 
 
-def verify(inputs: BakeInputs, output: Output, store: str, run: Run) -> Verified:
+def verify(inputs: BakeInputs, output: Output, how: BakeOptions, run: Run) -> Verified:
     """Bake from the lock and the store in a folder of its own, and compare; nothing is changed."""
     recipe = inputs.recipe
     record = output.find(recipe.name, recipe.version)
@@ -51,7 +51,13 @@ def verify(inputs: BakeInputs, output: Output, store: str, run: Run) -> Verified
         fresh.create()
         if inputs.lock.base is not None:
             _lend(output, output.find_reference(inputs.lock.base.ref), fresh)
-        options = BakeOptions(store, fresh.root, os.path.join(folder, "state"), fetch=False)
+        docker = recipe.build.docker
+        for reference in dict.fromkeys(docker.content.origins if docker else ()):
+            if reference != recipe.base:
+                _lend(output, output.find_reference(reference, "FROM"), fresh)
+        options = replace(
+            how, output=fresh.root, state_dir=os.path.join(folder, "state"), fetch=False
+        )
         again = Bake(inputs, options, None, run).ensure().record
         if again is None:
             raise CutoverError(f"{recipe.tag} was not baked again")
@@ -61,7 +67,8 @@ def verify(inputs: BakeInputs, output: Output, store: str, run: Run) -> Verified
 def _lend(output: Output, base: BakeRecord, fresh: Output) -> None:
     """Let the base be in the other folder without a copy of it."""
     for digest in (base.manifest_digest, base.image_id, *(item.digest for item in base.layers)):
-        os.symlink(output.layout.blob_path(digest), fresh.layout.blob_path(digest))
+        if not os.path.lexists(fresh.layout.blob_path(digest)):
+            os.symlink(output.layout.blob_path(digest), fresh.layout.blob_path(digest))
     fresh.add(base)
 
 

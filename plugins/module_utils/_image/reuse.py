@@ -59,11 +59,14 @@ def find_reusable(output: Output, recipe: Recipe, lock: Lock, base: BaseImage | 
     why_not = ""
     for candidate in _candidates(output, recipe, lock):
         reason = unsafe(output, candidate, base) if candidate.other_base else ""
-        if reason and candidate.whole:
+        whole = candidate.whole
+        if whole and candidate.other_base and recipe.build.purpose:
+            why_not = why_not or "what it runs has to be run on the new base"
+        if reason and whole:
             why_not = why_not or reason
         if not reason and all(_intact(output, blob) for blob in candidate.layers.values()):
-            whole = candidate.whole
-            return Reuse(candidate.layers, whole, whole and candidate.other_base)
+            whole = whole and not recipe.build.purpose
+            return Reuse(candidate.layers, whole, whole and candidate.other_base, why_not)
     return Reuse(why_not=why_not)
 
 

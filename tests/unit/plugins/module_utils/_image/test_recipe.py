@@ -170,7 +170,7 @@ def test_every_mistake_is_one_line(tmp_path: pathlib.Path) -> None:
         load(tmp_path, data)
     lines = caught.value.message.splitlines()
     assert len(lines) == 3
-    assert [line.split(": ")[1] for line in lines] == ["base", "config.user", "version"]
+    assert [line.split(": ")[1] for line in lines] == ["config.user", "base", "version"]
 
 
 def test_root_on_request(tmp_path: pathlib.Path) -> None:
