@@ -11,12 +11,12 @@ from dataclasses import dataclass, field, replace
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import DEFAULT_HOST
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import scan_build
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
     BACKENDS,
     Builder,
     Making,
     Start,
+    build_files_of,
     refuse_build,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
@@ -116,7 +116,7 @@ class BakeInputs:
 def read_inputs(path: str) -> BakeInputs:
     """Read recipe, files and lock; the lock must describe the other two."""
     recipe = load_recipe(path)
-    files, build = scan_files(recipe), scan_build(recipe)
+    files, build = scan_files(recipe), build_files_of(recipe)
     lock = require_fresh(recipe, files, build)
     return BakeInputs(recipe, files, lock, recipe_hash(recipe, lock), build)
 

@@ -46,6 +46,17 @@ class Making:
     origins: t.Callable[[str], Start]
 
 
+def build_files_of(recipe: Recipe) -> tuple[FileInput, ...]:
+    """Return every file that the build of a recipe sees; none if it builds nothing."""
+    if not recipe.build.purpose:
+        return ()
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import (
+        scan_build,
+    )
+
+    return scan_build(recipe)
+
+
 def refuse_build(recipe: Recipe, builder: Builder) -> None:
     """Refuse, before anything is changed, what a build would be lacking."""
     if recipe.build.secrets:
