@@ -8,13 +8,14 @@ import json
 import os
 import tempfile
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bootstrap import bootstrap
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import (
-    Builder,
-    LayerBuild,
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import LayerBuild
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
+    BACKENDS,
+    Making,
     Start,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
@@ -33,7 +34,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
-    BACKENDS,
     ImageConfig,
     Recipe,
 )
@@ -45,16 +45,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import (
     wheel_entries,
 )
-
-
-@dataclass(frozen=True)
-class Making:
-    """How what must be run is run. C(origins) finds the image below a stage of a Dockerfile."""
-
-    builder: Builder
-    files: tuple[FileInput, ...]
-    origins: t.Callable[[str], Start]
-    backend: str = BACKENDS[0]
 
 
 def assemble(
@@ -84,8 +74,8 @@ def assemble(
             blob = (reused or {}).get(purpose)
             if blob is None:
                 layer = write()
-                if making and build and making.backend in BACKENDS[1:] and layers:
-                    layer = build.extract(start(), layer, purpose, making.backend)
+                if making and build and making.builder.backend in BACKENDS[1:] and layers:
+                    layer = build.extract(start(), layer, purpose, making.builder.backend)
                 blob = layout.adopt(layer.path, layer.sha256, layer.size, purpose)
             layers.append(blob)
         if making and build and recipe.build.purpose:

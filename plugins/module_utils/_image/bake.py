@@ -9,12 +9,16 @@ import typing as t
 from dataclasses import dataclass, field, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import DEFAULT_HOST
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
-    CutoverError,
-    InvalidInput,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import scan_build
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
+    BACKENDS,
+    Builder,
+    Making,
+    Start,
+    build_files_of,
+    refuse_build,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
     FileInput,
     scan_files,
@@ -36,7 +40,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
-    BACKENDS,
     Recipe,
     load_recipe,
 )
@@ -54,8 +57,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 )
 
 if t.TYPE_CHECKING:
-    from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import Making
-    from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import Start
     from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
         EngineImages,
     )
@@ -75,6 +76,11 @@ class BakeOptions:
     engine_host: str = DEFAULT_HOST
     secrets: t.Mapping[str, str] = field(default_factory=dict)
     backend: str = BACKENDS[0]
+
+    @property
+    def builder(self) -> Builder:
+        """Return where something can be built."""
+        return Builder(self.engine_host, self.store, self.secrets, self.backend)
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class BakeInputs:
 def read_inputs(path: str) -> BakeInputs:
     """Read recipe, files and lock; the lock must describe the other two."""
     recipe = load_recipe(path)
-    files, build = scan_files(recipe), scan_build(recipe)
+    files, build = scan_files(recipe), build_files_of(recipe)
     lock = require_fresh(recipe, files, build)
     return BakeInputs(recipe, files, lock, recipe_hash(recipe, lock), build)
 
@@ -150,7 +156,7 @@ class Bake:
         """Make sure the image exists, and is on the engine if there is one."""
         known = self._known()
         if known is None:
-            self._refuse_to_build()
+            refuse_build(self.recipe, self.options.builder)
         before = self._state(known)
         if self.options.check:
             record = known
@@ -253,37 +259,13 @@ class Bake:
             self._will_bake()
             return record
 
-    def _refuse_to_build(self) -> None:
-        """Refuse, before anything is changed, what a build would be lacking."""
-        from ansible_collections.immutable.cutover.plugins.module_utils._image.build_secrets import (
-            read_secrets,
-        )
-
-        build, backend = self.recipe.build, self.options.backend
-        read_secrets(build.secrets, self.options.secrets, self.recipe.tag)
-        if backend != BACKENDS[0] and (build.purpose or self.recipe.kind != "app"):
-            rule = f"must be {BACKENDS[0]} for {self.recipe.tag}: no other can do what it asks for"
-            raise InvalidInput("backend", backend, rule)
-
     def _making(self) -> Making:
-        from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
-            Making,
-        )
-        from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import (
-            Builder,
-        )
-
-        options = self.options
-        builder = Builder(options.engine_host, options.store, options.secrets)
-        return Making(builder, self.inputs.build, self._origin, options.backend)
+        return Making(self.options.builder, self.inputs.build, self._origin)
 
     def _origin(self, reference: str) -> Start:
         """Return the image below another stage of a Dockerfile."""
         from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
             load_base,
-        )
-        from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import (
-            Start,
         )
 
         record = self.output.find_reference(reference, "FROM")

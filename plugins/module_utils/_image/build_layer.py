@@ -14,6 +14,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import C
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import (
     stage_files,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
+    Builder,
+    Start,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_python import (
     build_python,
 )
@@ -26,7 +30,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_sec
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import Layer
-from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Blob, Layout
+from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
 
@@ -42,23 +46,6 @@ if t.TYPE_CHECKING:
     )
 
 _MOUNTPOINTS = ("run", "tmp")
-
-
-@dataclass(frozen=True)
-class Builder:
-    """Where something can be built: an engine, the store for what every build needs, and the files of secrets."""
-
-    engine_host: str
-    store: str
-    secrets: t.Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Start:
-    """The image that a build begins with: its configuration, and its layers in the layout."""
-
-    config: t.Mapping[str, t.Any]
-    layers: tuple[Blob, ...]
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_fil
     CONTEXT,
     IGNORE_FILE,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
+    BUILD_TIMEOUT,
+    DockerBuild,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.dockerfile import (
     Instruction,
     Stage,
@@ -40,10 +44,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.layers im
     path_order,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_build import (
-    BUILD_TIMEOUT,
-    DockerBuild,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.run_build import BuildFolder
 
 NAME = "immutable-cutover-build"

@@ -22,13 +22,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     refuse_duplicates,
     surely_loaded,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
     Output,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     read_host_records,
 )

@@ -195,10 +195,6 @@ def _unlocked_files(check: ImageUnderCheck, baked: Baked) -> t.Iterator[Found]:
             yield Found(f"{check.where(node)} comes from no lock", f"/{node.path}")
         elif check.visible(node) and recorded[node.path] not in ("", check.image.sha256(node)):
             yield Found(f"{check.where(node)} is not what its wheel has", f"/{node.path}")
-    yield from _unlocked_links(check, built)
-
-
-def _unlocked_links(check: ImageUnderCheck, built: t.Collection[int]) -> t.Iterator[Found]:
     for layer in check.image.layers[check.own_from :]:
         if layer.number not in built:
             yield from _unlocked_others(layer)

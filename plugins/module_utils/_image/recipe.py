@@ -13,17 +13,16 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
+    BUILD_KEYS,
+    NO_BUILD,
+    Build,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
     canonical_json,
     sha256_bytes,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.modes import is_mode
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_build import (
-    NO_BUILD,
-    Build,
-    inside,
-    read_build,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_policy import (
     NO_POLICY,
     Policy,
@@ -39,12 +38,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.validate 
     NAME_RULE,
     Problems,
     Reader,
+    inside,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.yaml_file import load_yaml
 
 FORMAT = 1
-# What bakes: what the recipe asks for, or, if it only adds files, an engine for comparison.
-BACKENDS = ("auto", "run", "dockerfile")
 RESERVED_LABELS = ("immutable.cutover.", "org.opencontainers.image.")
 ENVIRONMENT_WORDS = frozenset(
     [
@@ -164,7 +162,7 @@ def _read(path: str, reader: Reader, problems: Problems) -> Recipe:
     folder = os.path.dirname(os.path.abspath(path))
     context = os.path.normpath(os.path.join(folder, reader.text("context", ".")))
     config, allow_root = _read_config(reader, kind, problems)
-    build = read_build(reader, context, allow_root, problems)
+    build = _read_build(reader, context, allow_root, problems)
     base, suite, apt = _read_origin(reader, kind, build, problems)
     return Recipe(
         path=os.path.abspath(path),
@@ -183,6 +181,16 @@ def _read(path: str, reader: Reader, problems: Problems) -> Recipe:
         policy=_read_policy(reader, problems),
         build=build,
     )
+
+
+def _read_build(reader: Reader, context: str, allow_root: bool, problems: Problems) -> Build:
+    if not [key for key in BUILD_KEYS if reader.has(key)]:
+        return NO_BUILD
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_build import (
+        read_build,
+    )
+
+    return read_build(reader, context, allow_root, problems)
 
 
 def _read_policy(reader: Reader, problems: Problems) -> Policy:

@@ -1,16 +1,22 @@
 # Copyright (c) 2026, the immutable.cutover authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The part of a recipe that runs something: steps, a play or a Dockerfile; private, no stability promised."""
+"""Reading the part of a recipe that runs something: steps, a play or a Dockerfile; private, no stability promised."""
 
 from __future__ import annotations
 
 import os
 import typing as t
-from dataclasses import dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import HIDDEN
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
+    BUILD_TIMEOUT,
+    STEP_TIMEOUT,
+    Build,
+    DockerBuild,
+    Play,
+    Step,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.dockerfile import (
-    Dockerfile,
     is_secret_env,
     read_dockerfile,
 )
@@ -20,69 +26,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.validate 
     NAME_RULE,
     Problems,
     Reader,
+    inside,
 )
 
-STEP_TIMEOUT = 600
-BUILD_TIMEOUT = 3600
 _MAX_TIMEOUT = 86400
 _MAX_DOCKERFILE = 1 << 20
 _USER = r"[0-9]{1,9}(?::[0-9]{1,9})?"
-BUILD_KEYS = ("run", "play", "dockerfile", "inputs", "secrets")
-
-
-@dataclass(frozen=True)
-class Step:
-    """One command that is run in the build container, without a shell of ours."""
-
-    command: tuple[str, ...]
-    env: tuple[tuple[str, str], ...] = ()
-    user: str = "0"
-    workdir: str = "/"
-    timeout: int = STEP_TIMEOUT
-
-
-@dataclass(frozen=True)
-class Play:
-    """An Ansible play that is applied to the build container; everything beside the playbook is locked."""
-
-    playbook: str
-    timeout: int = BUILD_TIMEOUT
-
-    @property
-    def folder(self) -> str:
-        """Return the folder whose files the play may use."""
-        return os.path.dirname(self.playbook)
-
-
-@dataclass(frozen=True)
-class DockerBuild:
-    """A Dockerfile of the context, as it was read, and what its build is given."""
-
-    path: str
-    args: tuple[tuple[str, str], ...]
-    timeout: int
-    content: Dockerfile
-
-
-@dataclass(frozen=True)
-class Build:
-    """What is run to make an image; nothing for an image that is only assembled."""
-
-    steps: tuple[Step, ...] = ()
-    play: Play | None = None
-    docker: DockerBuild | None = None
-    inputs: tuple[str, ...] = ()
-    secrets: tuple[str, ...] = ()
-
-    @property
-    def purpose(self) -> str:
-        """Return what the layer of the build is called; empty if nothing is run."""
-        if self.docker is not None:
-            return "dockerfile"
-        return "run" if self.steps or self.play else ""
-
-
-NO_BUILD = Build()
 
 
 def read_build(reader: Reader, context: str, allow_root: bool, problems: Problems) -> Build:
@@ -105,15 +54,6 @@ def read_build(reader: Reader, context: str, allow_root: bool, problems: Problem
         if reader.has(key) and not runs and not reader.has("dockerfile"):
             reader.bad(key, "nothing in this recipe runs anything: use it with run or play")
     return build
-
-
-def inside(path: str, value: str, problems: Problems) -> None:
-    """Refuse a path that leads out of the context."""
-    if "://" in value:
-        problems.add(path, value, "nothing is fetched by URL: must be a path inside the context")
-        return
-    if os.path.isabs(value) or ".." in value.split("/"):
-        problems.add(path, value, "must be a relative path inside the context")
 
 
 def _read_steps(reader: Reader, problems: Problems) -> tuple[Step, ...]:

@@ -13,6 +13,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     BakeOptions,
     read_inputs,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
     BUILD_SPEC,
     FETCH_SPEC,
@@ -23,7 +24,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.front imp
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.reproduce import (
     Verified,
     as_mapping,

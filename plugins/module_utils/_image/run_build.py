@@ -21,12 +21,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_fil
     INPUTS,
     PLAY,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_build import (
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
     Play,
     Step,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
 
 INPUTS_PLACE = "/run/bake/inputs"
 _LAYERS_PLACE = "/run/bake/layers"

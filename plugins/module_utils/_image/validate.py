@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing as t
 
@@ -153,6 +154,15 @@ class Reader:
                     else f"known: {', '.join(sorted(self.asked))}"
                 )
                 self.problems.add(self.at(key), self.data[key], f"unknown option; {hint}")
+
+
+def inside(path: str, value: str, problems: Problems) -> None:
+    """Refuse a path that leads out of the context."""
+    if "://" in value:
+        problems.add(path, value, "nothing is fetched by URL: must be a path inside the context")
+        return
+    if os.path.isabs(value) or ".." in value.split("/"):
+        problems.add(path, value, "must be a relative path inside the context")
 
 
 def odd_character(value: str) -> str:

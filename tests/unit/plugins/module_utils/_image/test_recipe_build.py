@@ -13,7 +13,7 @@ import yaml
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import recipe as subject
-from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_build import (
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
     Play,
     Step,
 )
