@@ -21,9 +21,14 @@ from tools.loadgen import Load
 from tools.sample import rows
 
 # What a client asks of the demo's app, from a web server that only has files and one script.
-PATHS = r"""http-request set-path /cgi-bin/slow if { path /slow }
+# Its server queues nine connections, which a busy machine fills: a connection is tried again, at the same replica only,
+# so that one that is gone stays a loss.
+PATHS = r"""retries 5
+    timeout connect 4s
+    http-request set-path /cgi-bin/slow if { path /slow }
     http-request set-path /tag if { path / }"""
 TURN: Mapping[str, Mapping[str, Any]] = APPLY_SPEC["turn"]["options"]
+BOOTS_SLOWLY = ["/bin/sh", "-c", "sleep 2; exec httpd -f -p $PORT -h /www"]
 MIX = {"keepalive": 12.0, "new": 8.0}
 
 
