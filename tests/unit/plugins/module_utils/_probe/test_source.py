@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from typing import Any
 
 import pytest
@@ -80,6 +81,20 @@ def test_se_16_no_source_holds_a_run_up(serve: Serve, monkeypatch: pytest.Monkey
     assert "no complete answer within 0.3 s" in ask(serve, never).detail
     closed = JsonSource("http://127.0.0.1:1/", ERRORS, "").ask(CLOCK)
     assert not closed.passed and not closed.failed
+
+
+def test_se_16_a_name_that_takes_for_ever_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    def resolves(*_arguments: Any, **_options: Any) -> list[Any]:
+        asked.wait(60)
+        raise OSError("at last")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolves)
+    monkeypatch.setattr(source, "TIMEOUT", 0.1)
+    found = JsonSource("http://metrics.example/", ERRORS, "").ask(CLOCK)
+    asked.set()
+    assert "no answer within 0.1 s" in found.detail and not found.passed
 
 
 def test_se_16_a_name_that_becomes_a_link_local_address_is_not_asked(
