@@ -13,6 +13,7 @@ import ipaddress
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -67,7 +68,17 @@ class JsonSource:
                 object.__setattr__(self, f"_{name}", compiled)
 
     def ask(self, clock: Clock) -> Answer:
-        """Look once; never raises for what the source does. No answer is no verdict."""
+        """Look once; never raises for what the source does. No answer is no verdict.
+
+        In a thread of its own: nothing bounds how long a name takes to be resolved.
+        """
+        answers: list[Answer] = []
+        thread = threading.Thread(target=lambda: answers.append(self._ask(clock)), daemon=True)
+        thread.start()
+        thread.join(TIMEOUT + 0.5)
+        return answers[0] if answers else self._none(f"no answer within {TIMEOUT:g} s")
+
+    def _ask(self, clock: Clock) -> Answer:
         try:
             status, body = self._get(clock)
         except TimeoutError:

@@ -5,10 +5,20 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import http.server
 import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
@@ -82,6 +92,20 @@ def test_se_16_no_source_holds_a_run_up(serve: Serve, monkeypatch: pytest.Monkey
     assert not closed.passed and not closed.failed
 
 
+def test_se_16_a_name_that_takes_for_ever_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = threading.Event()
+
+    def resolves(*_arguments: Any, **_options: Any) -> list[Any]:
+        asked.wait(60)
+        raise OSError("at last")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolves)
+    monkeypatch.setattr(source, "TIMEOUT", 0.1)
+    found = JsonSource("http://metrics.example/", ERRORS, "").ask(CLOCK)
+    asked.set()
+    assert "no answer within 0.1 s" in found.detail and not found.passed
+
+
 def test_se_16_a_name_that_becomes_a_link_local_address_is_not_asked(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -102,3 +126,61 @@ def test_the_host_is_called_by_its_name(serve: Serve) -> None:
 def test_an_expression_that_is_none_is_refused() -> None:
     with pytest.raises(InvalidInput, match="analysis.failure_condition: not a JMESPath"):
         JsonSource("http://m/", "", "a ||")
+
+
+@pytest.fixture
+def https(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """Serve JSON over TLS as C(localhost); the certificate is its own authority."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name)
+    builder = builder.public_key(key.public_key()).serial_number(1)
+    builder = builder.not_valid_before(now - day).not_valid_after(now + day)
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost")])
+    made = builder.add_extension(names, False).sign(key, hashes.SHA256())
+    encoding, plain = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    certificate, secret = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_bytes(made.public_bytes(encoding))
+    secret.write_bytes(key.private_bytes(encoding, plain, serialization.NoEncryption()))
+
+    class Metrics(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"rate": 0}')
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Keep quiet."""
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, secret)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    yield int(server.server_address[1]), certificate
+    server.shutdown()
+    server.server_close()
+
+
+def test_se_16_https_is_asked_only_with_a_certificate_for_its_name(
+    https: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port, certificate = https
+
+    def ask_of(host: str) -> source.Answer:
+        return JsonSource(f"https://{host}:{port}/", ERRORS, "").ask(CLOCK)
+
+    unknown = ask_of("localhost")
+    assert "CERTIFICATE_VERIFY_FAILED" in unknown.detail and not unknown.failed
+    trusted = ssl.create_default_context(cafile=str(certificate))
+    monkeypatch.setattr(ssl, "create_default_context", lambda: trusted)
+    assert ask_of("localhost").passed
+    assert "CERTIFICATE_VERIFY_FAILED" in ask_of("127.0.0.1").detail
+
+
+def test_se_16_plain_text_is_no_https(serve: Serve) -> None:
+    port = serve(says(b'{"rate": 0}')).port
+    found = JsonSource(f"https://localhost:{port}/", ERRORS, "").ask(CLOCK)
+    assert not found.passed and not found.failed
