@@ -16,7 +16,7 @@ from tools.loadgen.outcome import ExchangeFailed, Seen
 from tools.loadgen.wire import Malformed, ResponseParser
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-TEXT, CLOSE = 1, 8
+TEXT, CLOSE, PING, PONG = 0x1, 0x8, 0x9, 0xA
 
 
 def frame(opcode: int, payload: bytes, mask: bytes) -> bytes:
@@ -75,14 +75,14 @@ class Conversation:
         for number in range(self._talk.messages):
             text = f"message {number}".encode()
             writer.write(frame(TEXT, text, os.urandom(4)))
-            opcode, payload = await self._frame(reader)
+            opcode, payload = await self._told(reader, writer)
             if opcode == CLOSE:
                 raise ExchangeFailed(outcome.TRUNCATED, f"closed by the peer: {payload!r}")
             if (opcode, payload) != (TEXT, text):
                 raise ExchangeFailed(outcome.BAD_BODY, f"expected {text!r}, got {payload!r}")
             await asyncio.sleep(self._talk.interval)
         writer.write(frame(CLOSE, (1000).to_bytes(2, "big"), os.urandom(4)))
-        opcode, payload = await self._frame(reader)
+        opcode, payload = await self._told(reader, writer)
         if opcode != CLOSE:
             raise ExchangeFailed(outcome.BAD_BODY, f"expected a close frame, got {payload!r}")
         return Seen(
@@ -112,6 +112,16 @@ class Conversation:
         if answer.headers.get(b"sec-websocket-accept") != wanted:
             raise ExchangeFailed(outcome.BAD_BODY, "wrong Sec-WebSocket-Accept", answer.status)
         return answer
+
+    async def _told(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> tuple[int, bytes]:
+        """Return the next frame that is no ping; a server sends those when a conversation takes long."""
+        while True:
+            opcode, payload = await self._frame(reader)
+            if opcode != PING:
+                return opcode, payload
+            writer.write(frame(PONG, payload, os.urandom(4)))
 
     async def _frame(self, reader: asyncio.StreamReader) -> tuple[int, bytes]:
         head = await reader.readexactly(2)
