@@ -64,11 +64,16 @@ class Built:
 def built(monkeypatch: pytest.MonkeyPatch) -> Built:
     """Stand for the engine."""
     made = Built()
-    monkeypatch.setattr(
-        assemble.LayerBuild,
-        "build",
-        lambda self, start, files, origins: made.build(self, start, files, origins),
-    )
+
+    def build(
+        self: build_layer.LayerBuild,
+        start: build_layer.Start,
+        files: t.Sequence[FileInput],
+        origins: object,
+    ) -> build_layer.Built:
+        return made.build(self, start, files, origins)
+
+    monkeypatch.setattr(assemble.LayerBuild, "build", build)
     return made
 
 
