@@ -265,7 +265,10 @@ def stop_own_engines(made: Made, system: Path) -> list[str]:
         print(f"stopped the engine (pid {pid})")
         for mounted in (pid_file.parent / "exec/netns/default", pid_file.parent / "data"):
             # Each start mounts it once more.
-            while subprocess.run(["umount", mounted], capture_output=True).returncode == 0:
+            while (
+                subprocess.run(["umount", mounted], capture_output=True, check=False).returncode
+                == 0
+            ):
                 pass
     return left
 

@@ -96,10 +96,6 @@ wanted:
   description: How many replicas each process type should have.
   returned: success
   type: dict
-under_way:
-  description: The release that was begun and is not completed, empty where there is none.
-  returned: success
-  type: dict
 problems:
   description: What load balancers that do not answer say.
   returned: success

@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - immutable.cutover._attributes
   - immutable.cutover._engine
   - immutable.cutover._release
+  - immutable.cutover._turn
 options:
   host:
     description:
@@ -48,7 +49,7 @@ options:
         default: 900
       ttl:
         description:
-          - Seconds after which a lease that nobody renewed may be taken over, three times as many here: it is renewed
+          - Seconds after which a lease that nobody renewed may be taken over. Three times as many here, because it is renewed
             only when the host of the replicas has its turn.
         type: int
         default: 60
@@ -56,43 +57,6 @@ options:
     description: Filled in by the action plugin for each call it makes; not for plays.
     type: dict
     default: {}
-  turn:
-    description: Filled in by the action plugin for each call it makes; not for plays.
-    type: dict
-    default: {}
-    suboptions:
-      holder:
-        description: Who deploys.
-        type: dict
-        default: {}
-      ttl:
-        description: Seconds the lease is granted for.
-        type: int
-        default: 60
-      seconds:
-        description: Seconds to work for.
-        type: float
-        default: 10
-      take_over:
-        description: Epoch whose holder is known to be dead.
-        type: int
-        default: 0
-      epoch:
-        description: Epoch this run has had since its first call.
-        type: int
-        default: 0
-      undo_follows:
-        description: Keep the lease when this call fails.
-        type: bool
-        default: false
-      plan:
-        description: Return the plan, and change nothing.
-        type: bool
-        default: false
-      resume:
-        description: What the call before handed on.
-        type: dict
-        default: {}
 seealso:
   - module: immutable.cutover.release_apply
   - module: immutable.cutover.release_plan

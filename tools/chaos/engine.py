@@ -126,7 +126,10 @@ class OwnEngine:
             self._end()
         for mounted in (self._folder / "exec" / "netns" / "default", self._folder / "data"):
             # Each start mounts it once more.
-            while subprocess.run(["umount", mounted], capture_output=True).returncode == 0:
+            while (
+                subprocess.run(["umount", mounted], capture_output=True, check=False).returncode
+                == 0
+            ):
                 pass
         shutil.rmtree(self._folder, ignore_errors=True)
 

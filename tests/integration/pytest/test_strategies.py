@@ -123,7 +123,11 @@ def test_blue_green_prepares_all_then_switches_once(world: World) -> None:
     run = world.site.start("replace", release)
     text = end_well(run)
     done = verbs(run)
-    first, last = done.index, lambda verb: len(done) - 1 - done[::-1].index(verb)
+    first = done.index
+
+    def last(verb: str) -> int:
+        return len(done) - 1 - done[::-1].index(verb)
+
     assert last("check") < first("activate")
     assert last("confirm") < first("drain")
     assert last("drain") < first("record") < first("await"), "recorded, then what was replaced goes"

@@ -57,20 +57,45 @@ PLANS = [
     ("scale-up", "b1:serving", canary_goal("b", 2, "10 hold"), [f"b2 {UP}"]),
     ("at-the-gate", "a1:serving*9 a2:serving*9 b1:serving*2", canary_goal("b", 2, "10 hold"), ["2-pause-at-10 approval 0", *ROLL]),
     ("passed", "a1:serving*9 a2:serving*9 b1:serving*2", canary_goal("b", 2, "10 hold", "2"), ROLL),
-    ("next-weight", "a1:serving*9 a2:serving*9 b1:serving*2", canary_goal("b", 2, "10 hold 50 hold", "2"), ["weigh a1*1 a2*1", "4-pause-at-50 approval 0", "weigh b1*1", *ROLL[1:]]),
+    (
+        "next-weight", "a1:serving*9 a2:serving*9 b1:serving*2", canary_goal("b", 2, "10 hold 50 hold", "2"),
+        ["weigh a1*1 a2*1", "4-pause-at-50 approval 0", "weigh b1*1", *ROLL[1:]],
+    ),
     ("ends-with-a-weight", "a1:serving*9 a2:serving*9 b1:serving*2", canary_goal("b", 2, "10 hold 50", "2"), ROLL),
     # What is seen is put right: weights, canary, an old target without its container.
     ("weights-lost", "a1:serving a2:serving b1:serving", canary_goal("b", 2, "10 hold"), ["weigh a1*9 a2*9 b1*2", "2-pause-at-10 approval 0", *ROLL]),
-    ("canary-died", "a1:serving*9 a2:serving*9 b1:dead,active*2", canary_goal("b", 2, "10 hold"), [f"b1 drain {GONE}", "b1 start ready register activate*2 confirm", "2-pause-at-10 approval 0", *ROLL]),
-    ("canary-standby", "a1:serving*9 a2:serving*9 b1:standby*2", canary_goal("b", 2, "10 hold"), ["b1 ready register activate*2 confirm", "2-pause-at-10 approval 0", *ROLL]),
-    ("stable-died", "a1:serving*9 a2:dead,active*9 b1:serving*2", canary_goal("b", 2, "10 hold"), [f"weigh b1*1 | a2 drain {GONE}", "2-pause-at-10 approval 0", "weigh a1*1", f"b2 {UP}", "a1 drain", f"a1 {GONE}"]),
+    (
+        "canary-died", "a1:serving*9 a2:serving*9 b1:dead,active*2", canary_goal("b", 2, "10 hold"),
+        [f"b1 drain {GONE}", "b1 start ready register activate*2 confirm", "2-pause-at-10 approval 0", *ROLL],
+    ),
+    (
+        "canary-standby", "a1:serving*9 a2:serving*9 b1:standby*2", canary_goal("b", 2, "10 hold"),
+        ["b1 ready register activate*2 confirm", "2-pause-at-10 approval 0", *ROLL],
+    ),
+    (
+        "stable-died", "a1:serving*9 a2:dead,active*9 b1:serving*2", canary_goal("b", 2, "10 hold"),
+        [f"weigh b1*1 | a2 drain {GONE}", "2-pause-at-10 approval 0", "weigh a1*1", f"b2 {UP}", "a1 drain", f"a1 {GONE}"],
+    ),
     # Sick stable replicas may get well: they are kept, and with none that serves the weights stay.
-    ("all-stable-sick", "a1:sick*9 a2:sick*9 b1:serving*2", canary_goal("b", 2, "10 hold"), ["2-pause-at-10 approval 0", "weigh b1*1 a1*1 a2*1", f"b2 {UP}", f"a1 drain {GONE} | a2 drain {GONE}"]),
-    ("two-canaries", "a1:serving a2:serving", canary_goal("b", 2, "10 hold", canary=2), ["weigh a1*9 a2*9", "b1 start ready register activate*1 confirm | b2 start ready register activate*1 confirm", "2-pause-at-10 approval 0", "weigh a1*1 a2*1", "a1 drain | a2 drain", f"a1 {GONE} | a2 {GONE}"]),
+    (
+        "all-stable-sick", "a1:sick*9 a2:sick*9 b1:serving*2", canary_goal("b", 2, "10 hold"),
+        ["2-pause-at-10 approval 0", "weigh b1*1 a1*1 a2*1", f"b2 {UP}", f"a1 drain {GONE} | a2 drain {GONE}"],
+    ),
+    (
+        "two-canaries", "a1:serving a2:serving", canary_goal("b", 2, "10 hold", canary=2),
+        [
+            "weigh a1*9 a2*9",
+            "b1 start ready register activate*1 confirm | b2 start ready register activate*1 confirm",
+            "2-pause-at-10 approval 0", "weigh a1*1 a2*1", "a1 drain | a2 drain", f"a1 {GONE} | a2 {GONE}",
+        ],
+    ),
     # Going back is no canary: what is new goes first, and only then do weights become equal again.
     ("undo", "a1:serving*9 a2:serving*9 b1:serving*2", goal("a", 2), ["b1 drain", f"b1 {GONE} | weigh a1*1 a2*1"]),
     ("undo-standby", "a1:serving*9 a2:serving*9 b1:standby*2", goal("a", 2), [f"b1 {GONE} | weigh a1*1 a2*1"]),
-    ("rolling-after-weights", "a1:serving*9 a2:serving*9", goal("b", 2, 2), [f"b1 {UP} | b2 {UP} | weigh a1*1 a2*1", "a1 drain | a2 drain", f"a1 {GONE} | a2 {GONE}"]),
+    (
+        "rolling-after-weights", "a1:serving*9 a2:serving*9", goal("b", 2, 2),
+        [f"b1 {UP} | b2 {UP} | weigh a1*1 a2*1", "a1 drain | a2 drain", f"a1 {GONE} | a2 {GONE}"],
+    ),
 ]  # fmt: skip
 
 

@@ -57,7 +57,10 @@ BAD = [
     ("B20-zero", [{"weight": 0}], "strategy.steps[0].weight: canary weights must increase within 1-99"),
     ("B20-all", [{"weight": 100}], "strategy.steps[0].weight: canary weights must increase within 1-99"),
     ("B20-101", [{"weight": 101}], "strategy.steps[0].weight: canary weights must increase within 1-99"),
-    ("B20-text", [{"weight": "10"}], "strategy.steps[0].weight: canary weights must increase within 1-99 percent; all traffic is what comes after the last step, found string '10'"),
+    (
+        "B20-text", [{"weight": "10"}],
+        "strategy.steps[0].weight: canary weights must increase within 1-99 percent; all traffic is what comes after the last step, found string '10'",
+    ),
     ("B20-true", [{"weight": True}], "strategy.steps[0].weight"),
     ("B20-same", [{"weight": 10}, {"weight": 10}], "strategy.steps[1].weight: canary weights must increase within 1-99, this one above 10, found 10"),
     ("B20-down", [{"weight": 10}, {"pause": 1}, {"weight": 5}], "strategy.steps[2].weight"),
@@ -71,7 +74,10 @@ BAD = [
     ("B21-pause-text", [{"weight": 1}, {"pause": "60s"}], "strategy.steps[1].pause"),
     ("B21-pause-nothing", [{"weight": 1}, {"pause": None}], "strategy.steps[1].pause"),
     ("B05-pause", [{"weight": 1}, {"pause": {"duraton": 5}}], "strategy.steps[1].pause.duraton: is an unknown option"),
-    ("B05-analysis", [{"weight": 1}, {"analysis": {"max_errors": 5}}], "strategy.steps[1].analysis.max_errors: is an unknown option; did you mean max_error_rate?"),
+    (
+        "B05-analysis", [{"weight": 1}, {"analysis": {"max_errors": 5}}],
+        "strategy.steps[1].analysis.max_errors: is an unknown option; did you mean max_error_rate?",
+    ),
     ("rate", [{"weight": 1}, {"analysis": {"max_error_rate": 101}}], "strategy.steps[1].analysis.max_error_rate: must be a number 0-100"),
     ("sample", [{"weight": 1}, {"analysis": {"min_requests": 0}}], "strategy.steps[1].analysis.min_requests"),
     ("timeout", [{"weight": 1}, {"analysis": {"duration": 60, "timeout": 59}}], "strategy.steps[1].analysis.timeout: must be at least duration, 60, found 59"),

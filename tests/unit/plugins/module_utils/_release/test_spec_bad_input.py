@@ -69,12 +69,28 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B20", "strategy", {"type": "canary"}, "strategy.steps", "needs at least one step: weight: N, pause", "list"),
     ("B20-0", "strategy", {"type": "canary", "steps": [{"weight": 0}]}, "strategy.steps[0].weight", "canary weights must increase within 1-99", "0"),
     ("B20-101", "strategy", {"type": "canary", "steps": [{"weight": 101}]}, "strategy.steps[0].weight", "canary weights must increase within 1-99", "101"),
-    ("B20-down", "strategy", {"type": "canary", "steps": [{"weight": 9}, {"weight": 3}]}, "strategy.steps[1].weight", "canary weights must increase within 1-99", "3"),
+    (
+        "B20-down", "strategy", {"type": "canary", "steps": [{"weight": 9}, {"weight": 3}]}, "strategy.steps[1].weight",
+        "canary weights must increase within 1-99", "3",
+    ),
     ("B20-other-type", "strategy", {"steps": [{"weight": 9}]}, "strategy.steps", "has no meaning with type rolling, only with canary", "list"),
-    ("B17-canary", "strategy", {"type": "canary", "replicas": 0, "steps": [{"weight": 9}]}, "strategy.replicas", "must be an integer 1-100 or a percentage", "0"),
-    ("B05-canary", "strategy", {"type": "canary", "steps": [{"weight": 9}], "max_error_rate": 1}, "strategy.max_error_rate", "is an unknown option", "'max_error_rate'"),
-    ("B25-source", "strategy", {"type": "canary", "steps": [{"weight": 9}], "analysis": {"url": "gopher://x/", "success_condition": "a"}}, "strategy.analysis.url", "scheme must be http or https", "'gopher'"),
-    ("B26-source", "strategy", {"type": "canary", "steps": [{"weight": 9}], "analysis": {"url": "http://169.254.169.254/", "success_condition": "a"}}, "strategy.analysis.url", "must not be a link-local", "'169.254.169.254'"),
+    (
+        "B17-canary", "strategy", {"type": "canary", "replicas": 0, "steps": [{"weight": 9}]}, "strategy.replicas",
+        "must be an integer 1-100 or a percentage", "0",
+    ),
+    (
+        "B05-canary", "strategy", {"type": "canary", "steps": [{"weight": 9}], "max_error_rate": 1}, "strategy.max_error_rate",
+        "is an unknown option", "'max_error_rate'",
+    ),
+    (
+        "B25-source", "strategy", {"type": "canary", "steps": [{"weight": 9}], "analysis": {"url": "gopher://x/", "success_condition": "a"}},
+        "strategy.analysis.url", "scheme must be http or https", "'gopher'",
+    ),
+    (
+        "B26-source", "strategy",
+        {"type": "canary", "steps": [{"weight": 9}], "analysis": {"url": "http://169.254.169.254/", "success_condition": "a"}},
+        "strategy.analysis.url", "must not be a link-local", "'169.254.169.254'",
+    ),
     ("B21-negative", f"{WEB}/drain", {"timeout": -5}, "processes.web.drain.timeout", DURATION, "found -5"),
     ("B21-zero", f"{WEB}/drain", {"timeout": 0}, "processes.web.drain.timeout", DURATION, "found 0"),
     ("B21-huge", f"{WEB}/readiness", {"timeout": 10**9}, "processes.web.readiness.timeout", DURATION, "found 1000000000"),
