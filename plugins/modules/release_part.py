@@ -49,8 +49,8 @@ options:
         default: 900
       ttl:
         description:
-          - Seconds after which a lease that nobody renewed may be taken over. Three times as many here, because it is renewed
-            only when the host of the replicas has its turn.
+          - Seconds after which a lease that nobody renewed may be taken over. Three times as many here, because it is
+            renewed only when the host of the replicas has its turn.
         type: int
         default: 60
   part:
