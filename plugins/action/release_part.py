@@ -146,6 +146,7 @@ class ActionModule(ReleaseApply):
             "resume": self._run["resumes"].get("", {}),
             "seconds": FIRST_TURN,
             **place,
+            "undoes": self._run.get("undoing", ""),
             "undo_follows": self._undoes() and not self._run.get("undoing"),
         }
         return self._call({"side": "host", "views": self._views()}, turn)
@@ -199,7 +200,8 @@ class ActionModule(ReleaseApply):
         """Give the lease back and end red."""
         broken = self._run.pop("broken")
         if "epoch" in self._run:
-            self._call({"side": "give_back"}, {})
+            told = {"release": self._run.get("release", {}), "message": broken["message"]}
+            self._call({"side": "give_back", **told}, {})
         return self._result(failed=True, msg=broken["message"], extra=answer or {})
 
     def _over(self) -> dict[str, Any]:

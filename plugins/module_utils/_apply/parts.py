@@ -36,6 +36,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.handed im
     containers_data,
     targets_data,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.run_log import RunLog
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -80,13 +81,24 @@ def run_part(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
     if side == "balancer":
         return _balance(params)
     if side == "give_back":
-        spec = parse_spec(params["spec"])
-        lease = Lease(params["state_dir"], spec.app, SystemClock())
-        return {"changed": lease.release(params["turn"]["holder"]["run"])}
+        return {"changed": _give_back(params)}
     return _host(params, check)
 
 
 # The host of the replicas.
+
+
+def _give_back(params: Mapping[str, Any]) -> bool:
+    """End a run that failed elsewhere: say so in the journal, and give its lease back."""
+    spec, run = parse_spec(params["spec"]), params["turn"]["holder"]["run"]
+    lease = Lease(params["state_dir"], spec.app, SystemClock())
+    state, handed = lease.read(), params["part"].get("release") or {}
+    if state.holder is None or state.holder.run != run:
+        return False
+    release = LocalRelease(spec, handed.get("image_id", ""), whole=handed.get("id", ""))
+    log = RunLog(Journal(params["state_dir"], spec.app), run, release, SystemClock())
+    log.fail(CutoverError(str(params["part"].get("message", ""))), state.epoch)
+    return lease.release(run)
 
 
 def _host(params: Mapping[str, Any], check: bool) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def test_what_comes_up_and_fails_at_a_balancer_is_undone(play: Play) -> None:
     play.task(at_home())
     assert "activate failed: it broke (on lb1); going back" in play.said[-1]
     undo = play.calls[-1]
+    assert undo["turn"]["undoes"] == "activate failed: it broke (on lb1)"
     assert (undo["to"], undo["turn"]["undo_follows"], undo["turn"]["resume"]) == ("undo", False, {})
     play.task(at_balancer(), host="lb1")
     result = play.task(at_home("done"))

@@ -160,8 +160,12 @@ def test_other_strategies_and_unseen_balancers_are_refused(host: Host) -> None:
 def test_the_lease_is_given_back(host: Host) -> None:
     run = Controller(host, "1", IMAGE_ID, "one")
     run.home()
-    assert run.call("give_back")["changed"] is True
-    assert run.call("give_back")["changed"] is False
+    told = {"release": run.release, "message": "lb1 is away"}
+    assert run.call("give_back", **told)["changed"] is True
+    assert run.call("give_back", **told)["changed"] is False
+    last = host.rig_rows()[-1]
+    assert (last["step"], last["outcome"], last["release"]) == ("run", "failed", run.release["id"])
+    assert last["detail"] == {"message": "lb1 is away"}
 
 
 def test_the_status_of_a_host_asks_no_balancer_of_another(host: Host) -> None:
