@@ -21,7 +21,7 @@ from tests.integration.pytest.haproxy_rig import free_port
 from tests.integration.pytest.hosts_rig import LOCAL, UNREACHABLE, Fleet
 from tools.loadgen import OK, Load
 from tools.made import note_run
-from tools.sample import ROOT, Sample
+from tools.sample import ROOT, Sample, images
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 """Two checkouts can be tested at a time on one machine."""
@@ -72,9 +72,15 @@ def sample() -> Iterator[Sample]:
         {"name": "shop2", "bind": f"127.0.0.1:{free_port()}"},
     ]
     made.prepare("-e", json.dumps({"load_balancer_backends": backends}))
+    # Under tags of its own no other checkout's bake takes the images away in between.
+    kept = [f"{made.name}/web:{version}" for version in (OLD, NEW)]
+    for version, tag in zip((OLD, NEW), kept, strict=True):
+        image = images()[f"shop/web:{version}"]["image_id"]
+        subprocess.run(["docker", "tag", image, tag], check=True)
     yield made
     made.prepare("-e", "load_balancer_state=absent")
     subprocess.run(["docker", "network", "rm", made.network], check=False)
+    subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
 
 
 @pytest.fixture
