@@ -117,7 +117,8 @@ def _engine(stack: contextlib.ExitStack, needed: bool) -> OwnEngine | None:
         if needed:
             raise
         return None
-    engine.load(IMAGES)
+    known = images()
+    engine.load([known[name]["image_id"] for name in IMAGES])  # a tag may be another checkout's
     return engine
 
 
