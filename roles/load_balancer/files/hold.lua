@@ -6,7 +6,8 @@ local STEP = 25 -- milliseconds between two looks
 
 local function hold(txn, backend, seconds)
     local left = tonumber(seconds) * 1000
-    while left > 0 and txn.f:nbsrv(backend) == 0 do
+    -- A worker that leaves after a reload counts no servers although it has them.
+    while left > 0 and txn.f:nbsrv(backend) == 0 and not txn.f:stopping() do
         core.msleep(STEP)
         left = left - STEP
     end
