@@ -4,9 +4,15 @@
 
 local STEP = 25 -- milliseconds between two looks
 
+local function leaving(txn)
+    local answer = txn.f:stopping()
+    return answer == true or answer == 1
+end
+
 local function hold(txn, backend, seconds)
     local left = tonumber(seconds) * 1000
-    while left > 0 and txn.f:nbsrv(backend) == 0 do
+    -- A worker that leaves after a reload counts no servers although it has them.
+    while left > 0 and txn.f:nbsrv(backend) == 0 and not leaving(txn) do
         core.msleep(STEP)
         left = left - STEP
     end

@@ -371,6 +371,15 @@ def test_requests_wait_for_a_target_or_get_the_page(site: Site) -> None:
         answers = [pool.submit(site.get, 30) for _request in range(4)]
         site.up("one")
         assert {answer.result() for answer in answers} == {"one"}
+    # A connection that is kept over a reload is answered by the worker that leaves: it holds nothing back.
+    kept = http.client.HTTPConnection("127.0.0.1", site.port, timeout=10)
+    kept.request("GET", "/")
+    assert kept.getresponse().read() == b"one"
+    changed = site.play(load_balancer_backends=held, load_balancer_max_connections=1500)
+    assert (changed["failed"], changed["changed"]) == (0, 1)
+    kept.request("GET", "/")
+    assert kept.getresponse().read() == b"one"
+    kept.close()
     targets.start_drain(site.lb(), "one")
     short = [{**backend, "hold_requests": 1, "maintenance_page": "<p>Later</p>"}]
     assert site.play(load_balancer_backends=short)["failed"] == 0
