@@ -61,8 +61,9 @@ def _scan_context(recipe: Recipe, dockerfile: str) -> t.Iterator[FileInput]:
     for relative in _walk(recipe.context):
         source = os.path.join(recipe.context, relative)
         if source not in own and relative != IGNORE_FILE and not is_ignored(relative, ignored):
-            yield _file(source, f"{CONTEXT}/{relative}", "context")
-    yield _file(os.path.join(recipe.context, dockerfile), "Dockerfile", "dockerfile.path")
+            yield _file(recipe, source, f"{CONTEXT}/{relative}", "context")
+    source = os.path.join(recipe.context, dockerfile)
+    yield _file(recipe, source, "Dockerfile", "dockerfile.path")
 
 
 def _scan_input(recipe: Recipe, path: str, option: str) -> t.Iterator[FileInput]:
@@ -72,7 +73,7 @@ def _scan_input(recipe: Recipe, path: str, option: str) -> t.Iterator[FileInput]
         return
     if not os.path.lexists(source):
         raise InvalidInput(option, source, "does not exist in the context")
-    yield _file(source, f"{INPUTS}/{os.path.basename(path)}", option)
+    yield _file(recipe, source, f"{INPUTS}/{os.path.basename(path)}", option)
 
 
 def _scan_folder(recipe: Recipe, path: str, place: str, option: str) -> t.Iterator[FileInput]:
@@ -80,7 +81,7 @@ def _scan_folder(recipe: Recipe, path: str, place: str, option: str) -> t.Iterat
     if os.path.realpath(top) != os.path.join(os.path.realpath(recipe.context), path):
         raise InvalidInput(option, top, "is not a plain folder inside the context")
     for relative in _walk(top):
-        yield _file(os.path.join(top, relative), f"{place}/{relative}", option)
+        yield _file(recipe, os.path.join(top, relative), f"{place}/{relative}", option)
 
 
 def _walk(top: str) -> t.Iterator[str]:
@@ -92,13 +93,15 @@ def _walk(top: str) -> t.Iterator[str]:
                 yield os.path.relpath(os.path.join(folder, name), top)
 
 
-def _file(source: str, path: str, option: str) -> FileInput:
+def _file(recipe: Recipe, source: str, path: str, option: str) -> FileInput:
+    """Lock one file; a refusal names it as the recipe does, since the end of a long path would be cut off."""
+    shown = os.path.relpath(source, recipe.context)
     try:
         state = os.lstat(source)
     except OSError as error:
-        raise InvalidInput(option, source, f"cannot be read: {error.strerror}") from error
+        raise InvalidInput(option, shown, f"cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(state.st_mode):
-        raise InvalidInput(option, source, "is not a plain file inside the context")
+        raise InvalidInput(option, shown, "is not a plain file inside the context")
     mode = 0o755 if state.st_mode & stat.S_IXUSR else 0o644
     return FileInput(path, mode, sha256_file(source), source)
 
