@@ -403,12 +403,20 @@ class StepRunner:
     def _running(self, step: Step) -> Container:
         container = self._container(step)
         if container is None or not container.running:
-            state = (
-                f"is {container.state}, exit code {container.exit_code}" if container else "is gone"
-            )
+            state = _state_of(container)
             report = replicas.failure_report(self._site.engine, container.id) if container else {}
             raise EngineError(f"{step.replica}: its container {state}", **report)
         return container
+
+
+def _state_of(container: Container | None) -> str:
+    if container is None:
+        return "is gone"
+    if (
+        container.state == "restarting"
+    ):  # for a moment, between two starts, and then without an exit code
+        return "does not run: its process ended and is started anew"
+    return f"is {container.state}, exit code {container.exit_code}"
 
 
 def _set_if_there(driver: LoadBalancer, name: str, admin: Admin) -> None:

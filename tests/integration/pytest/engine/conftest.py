@@ -88,7 +88,7 @@ def make_image(api: APIClient, busybox: Path, run_id: str) -> Iterator[MakeImage
             served = {"readyz": b'{"status": "ok"}', "tag": tag.encode(), "cgi-bin/slow": SLOW}
             for name, content in served.items():
                 entry = tarfile.TarInfo(f"www/{name}")
-                entry.size, entry.mode = len(content), 0o755
+                entry.size, entry.mode = len(content), 0o755 if "cgi-bin" in name else 0o644
                 archive.addfile(entry, io.BytesIO(content))
         name = f"{run_id}:{tag}"
         api.import_image_from_data(
