@@ -21,18 +21,20 @@ LOG_HOME = (("HOME", str(REPORTS)),)
 INTEGRATION = ROOT / "tests" / "integration" / "pytest"
 LONG = (
     "test_kill",
-    "test_chaos",
+    "test_strategies",
+    "test_canary",
     "sanity",
-    "test_registry",
-    "default",
-    "rollback",
-    "test_bake",
-    "bake",
-    "registry",
-    "rebase",
+    "test_chaos",
+    "test_hosts",
+    "engine",
     "unit",
+    "bake",
+    "rebase",
+    "rollback",
+    "default",
+    "registry",
+    "test_recover",
     "test_role_load_balancer",
-    "lint",
 )
 """The jobs that take longest, longest first: they begin first, so that none is left alone at the end."""
 
