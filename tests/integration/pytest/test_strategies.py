@@ -150,7 +150,8 @@ KILLS = (
     at("destroy", "begin", EVERYTHING, AGAIN),
     at("ready", "begin", EVERYTHING, ABORT),
     at("activate", "ok", EVERYTHING, ABORT),
-    at("drain", "ok", FAMILY, ABORT),
+    # Everything: a module that lived on would complete the release, and then there is nothing to abort.
+    at("drain", "ok", EVERYTHING, ABORT),
 )
 
 
