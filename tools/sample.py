@@ -8,6 +8,7 @@ import fcntl
 import functools
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -203,3 +204,10 @@ def ago(when: float) -> str:
     """Say how long ago that was."""
     minutes = (time.time() - when) / 60
     return f"{minutes:.0f} min ago" if minutes < 120 else f"{minutes / 60:.0f} h ago"
+
+
+def free_port() -> int:
+    """Return a port of this machine that nothing listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

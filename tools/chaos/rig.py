@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tools.sample import PLAYBOOK, ROOT, Sample, environment, images
+from tools.made import checkout
+from tools.sample import PLAYBOOK, ROOT, Sample, environment, free_port, images
 
 MODULE_DEPTH = 2
 """ansible-playbook is 0, its workers are 1; whatever runs below those works on the target."""
@@ -154,7 +155,7 @@ class Playing:
                 stderr=subprocess.STDOUT,
                 # A group of its own, as a terminal gives it; whoever started us may ignore SIGINT.
                 start_new_session=True,
-                preexec_fn=_heed_interrupts,  # noqa: PLW1509
+                preexec_fn=_heed_interrupts,  # noqa: PLW1509 - no thread of ours holds a lock here
             )
 
     @property
@@ -374,3 +375,29 @@ def held(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def own_site(name: str, **backend: object) -> Iterator[Site]:
+    """A site for the tests of one file, under names of this checkout and its own, and nothing left of it afterwards.
+
+    The images are baked and HAProxy is started by the collection's own roles unless they are there. They get tags of
+    the site's own: another checkout's bake takes the usual ones.
+    """
+    sample = Sample(f"{name}-{checkout()}", ROOT / "build" / name, free_port())
+    options = {"name": "shop", "bind": f"127.0.0.1:{sample.port}", **backend}
+    sample.prepare("-e", json.dumps({"load_balancer_backends": [options]}))
+    kept = [f"{sample.name}/web:{version}" for version in VERSIONS]
+    for version, tag in zip(VERSIONS, kept, strict=True):
+        image = images()[f"shop/web:{version}"]["image_id"]
+        subprocess.run(["docker", "tag", image, tag], check=True)
+    state = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
+    shutil.rmtree(state, ignore_errors=True)
+    made = Site(sample, state)
+    try:
+        yield made
+    finally:
+        made.clean()
+        sample.prepare("-e", "load_balancer_state=absent")
+        subprocess.run(["docker", "network", "rm", sample.network], check=False)
+        subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)

@@ -9,7 +9,6 @@ import fcntl
 import json
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from tools.chaos.engine import NoEngine, OwnEngine, own_engine
 from tools.chaos.faults import await_balancer
 from tools.chaos.rig import Release, Site
 from tools.made import checkout
-from tools.sample import ROOT, Sample, bake, images
+from tools.sample import ROOT, Sample, bake, free_port, images
 
 LANE = os.environ.get("CHAOS_LANE", "")
 """Several can run at a time in a checkout, each in a lane with a name of its own."""
@@ -105,7 +104,7 @@ def world(*, with_engine: bool = True, needs_it: bool = True) -> Iterator[World]
         fcntl.flock(lock, fcntl.LOCK_EX)
         stack.callback(shutil.rmtree, STATE, ignore_errors=True)
         engine = _engine(stack, needs_it) if with_engine else None
-        sample = Sample(NAME, FOLDER, _free_port(), engine.url if engine else "")
+        sample = Sample(NAME, FOLDER, free_port(), engine.url if engine else "")
         site = stack.enter_context(_site(sample))
         yield World(site, engine)
 
@@ -155,9 +154,3 @@ def _keep_images(sample: Sample) -> None:
     known = images()
     for name, tag in zip(IMAGES, _tags(sample), strict=False):
         subprocess.run(["docker", "tag", known[name]["image_id"], tag], check=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

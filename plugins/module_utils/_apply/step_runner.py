@@ -194,32 +194,28 @@ class StepRunner:
                 targets.register_standby(driver, step.replica, address, port)
         return {"target": f"{address}:{port}"}
 
+    def _await_healthy(self, step: Step, driver: LoadBalancer, timeout: int) -> None:
+        """Wait until a load balancer's own check has passed, over as many calls as it takes."""
+        targets.await_healthy(
+            driver,
+            step.replica,
+            timeout=self._timers.left(f"{step.verb.value}:{step.replica}", timeout),
+            clock=self._site.clock,
+            whole=timeout,
+        )
+
     def _check(self, step: Step) -> Detail:
         """See every load balancer's own check pass, without traffic."""
         process = self._process(step)
         for driver in self._site.drivers(step.process):
-            left = self._timers.left(f"check:{step.replica}", process.readiness.timeout)
-            targets.await_healthy(
-                driver,
-                step.replica,
-                timeout=left,
-                clock=self._site.clock,
-                whole=process.readiness.timeout,
-            )
+            self._await_healthy(step, driver, process.readiness.timeout)
         self._persist(step.process)
         return {}
 
     def _activate(self, step: Step) -> Detail:
         process = self._process(step)
         for driver in self._site.drivers(step.process):
-            left = self._timers.left(f"activate:{step.replica}", process.readiness.timeout)
-            targets.await_healthy(
-                driver,
-                step.replica,
-                timeout=left,
-                clock=self._site.clock,
-                whole=process.readiness.timeout,
-            )
+            self._await_healthy(step, driver, process.readiness.timeout)
             with self._lease.guard(self._epoch):
                 if step.weights:
                     driver.set_weights(dict(step.weights))

@@ -15,16 +15,16 @@ try:
     from requests.exceptions import RequestException, Timeout
 except ImportError:
     # The factory has said so before anything here is reached; these keep the module importable.
-    class DockerException(Exception):  # type: ignore[no-redef]
+    class DockerException(Exception):  # type: ignore[no-redef]  # only without the SDK
         """Stands in for the SDK's."""
 
-    class APIError(DockerException):  # type: ignore[no-redef]
+    class APIError(DockerException):  # type: ignore[no-redef]  # only without the SDK
         """Stands in for the SDK's."""
 
-    class RequestException(OSError):  # type: ignore[no-redef]
+    class RequestException(OSError):  # type: ignore[no-redef]  # only without the SDK
         """Stands in for the SDK's."""
 
-    class Timeout(RequestException):  # type: ignore[no-redef]
+    class Timeout(RequestException):  # type: ignore[no-redef]  # only without the SDK
         """Stands in for the SDK's."""
 
 

@@ -114,7 +114,7 @@ def _console_scripts(archive: zipfile.ZipFile, dist_info: str, name: str) -> t.I
         return
     parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
     # The documented way to keep the case of names; its type is that of a method.
-    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.optionxform = str  # type: ignore[assignment,method-assign]  # see above
     parser.read_string(text)
     if not parser.has_section("console_scripts"):
         return

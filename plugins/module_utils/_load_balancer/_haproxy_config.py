@@ -79,8 +79,8 @@ def replace_managed(text: str, backend: str, lines: Iterable[str]) -> str:
     """Return the file with that backend's managed lines replaced, every other byte as it was."""
     kept = text.splitlines(keepends=True)
     span = _span(kept, backend)
-    # This pattern matches every line, if only by nothing.
-    indent = re.match(r"[ \t]*", kept[span.begin]).group()  # type: ignore[union-attr]
+    marker = kept[span.begin]
+    indent = marker[: len(marker) - len(marker.lstrip(" \t"))]
     return "".join(
         [*kept[: span.begin + 1], *(f"{indent}{line}\n" for line in lines), *kept[span.end :]]
     )

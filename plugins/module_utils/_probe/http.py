@@ -159,7 +159,7 @@ class Wire(io.RawIOBase):
                 f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n"
                 "Accept: */*\r\nUser-Agent: immutable-cutover-probe\r\n\r\n".encode("ascii")
             )
-            response = http.client.HTTPResponse(self, method="GET")  # type: ignore[arg-type]
+            response = http.client.HTTPResponse(self, method="GET")  # type: ignore[arg-type]  # it only calls makefile()
             response.begin()
             return response.status, self._body(response)
 

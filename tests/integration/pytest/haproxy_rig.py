@@ -26,6 +26,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer i
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     LoadBalancer,
 )
+from tools.sample import free_port
 
 CLOCK = SystemClock()
 
@@ -60,13 +61,6 @@ frontend shop
     bind 127.0.0.1:{port}
     default_backend shop
 """
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(holds: Callable[[], object], seconds: float = 5.0) -> None:

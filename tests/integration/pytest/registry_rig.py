@@ -10,7 +10,6 @@ import ipaddress
 import pathlib
 import re
 import shutil
-import socket
 import subprocess
 import typing as t
 
@@ -22,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from tools.sample import free_port
 
 USER, PASSWORD = "ci", "swordfish-of-these-tests"
 _SALT = "$2b$04$abcdefghijklmnopqrstuu"
@@ -72,7 +72,7 @@ class RegistryRig:
         """Start it, and wait until it answers, whether or not its certificate is a good one."""
         binary = shutil.which("docker-registry")
         assert binary, "docker-registry is missing: make test-packages"
-        self.port = self.port or _free_port()
+        self.port = self.port or free_port()
         self.root.mkdir(parents=True, exist_ok=True)
         if not self.plain and not (self.root / "ca.pem").exists():
             write_certificates(self.root)
@@ -195,9 +195,3 @@ def _bcrypt(password: str) -> str:
     """Return the only kind of hash the registry takes; Python's own crypt is gone in 3.13, Debian always has perl's."""
     argv = ["perl", "-e", "print crypt($ARGV[0], $ARGV[1])", password, _SALT]
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

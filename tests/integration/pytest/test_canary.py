@@ -15,18 +15,16 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import pytest
 
-from tests.integration.pytest.haproxy_rig import free_port
 from tools.chaos import check
-from tools.chaos.rig import VERSIONS, Playing, Release, Site
+from tools.chaos.rig import Playing, Release, Site, own_site
 from tools.loadgen import Load
 from tools.loadgen.outcome import HTTP_5XX, OK, Row, read_rows
-from tools.sample import ROOT, Sample, images, rows
+from tools.sample import ROOT, rows
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 """Two checkouts can be tested at a time on one machine."""
@@ -41,23 +39,8 @@ PATIENCE = 300.0
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """HAProxy that shares by weight, and a state folder of these tests."""
-    sample = Sample(f"canary-{CHECKOUT}", ROOT / "build" / "canary", free_port())
-    backend = {"name": "shop", "bind": f"127.0.0.1:{sample.port}", "balance": "roundrobin"}
-    sample.prepare("-e", json.dumps({"load_balancer_backends": [backend]}))
-    kept = [f"{sample.name}/web:{version}" for version in VERSIONS]
-    for version, tag in zip(VERSIONS, kept, strict=True):
-        image = images()[f"shop/web:{version}"]["image_id"]
-        subprocess.run(["docker", "tag", image, tag], check=True)
-    state = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
-    shutil.rmtree(state, ignore_errors=True)
-    made = Site(sample, state)
-    try:
+    with own_site("canary", balance="roundrobin") as made:
         yield made
-    finally:
-        made.clean()
-        sample.prepare("-e", "load_balancer_state=absent")
-        subprocess.run(["docker", "network", "rm", sample.network], check=False)
-        subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
 
 
 @pytest.fixture

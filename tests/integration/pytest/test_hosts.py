@@ -17,11 +17,10 @@ from typing import Any
 
 import pytest
 
-from tests.integration.pytest.haproxy_rig import free_port
 from tests.integration.pytest.hosts_rig import LOCAL, UNREACHABLE, Fleet
 from tools.loadgen import OK, Load
 from tools.made import note_run
-from tools.sample import ROOT, Sample, images
+from tools.sample import ROOT, Sample, free_port, images
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 """Two checkouts can be tested at a time on one machine."""

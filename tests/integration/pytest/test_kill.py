@@ -18,11 +18,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
-from tests.integration.pytest.haproxy_rig import free_port
 from tools.chaos import check
 from tools.chaos.faults import CONTROLLER, EVERYTHING, FAMILY
 from tools.chaos.moments import Forked, Moment, leased, said
@@ -30,16 +28,16 @@ from tools.chaos.moments import step as journal
 from tools.chaos.rig import (
     MODULE_DEPTH,
     REPLICAS,
-    VERSIONS,
     Playing,
     Process,
     Release,
     Site,
     eventually,
+    own_site,
 )
 from tools.loadgen import Load
 from tools.loadgen.outcome import OK, Row, read_rows
-from tools.sample import ROOT, Sample, images
+from tools.sample import ROOT
 
 RATE = 150.0
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
@@ -51,30 +49,10 @@ AGAIN, ROLLBACK, THIRD = "again", "rollback", "third"
 
 
 @pytest.fixture(scope="module")
-def sample() -> Iterator[Sample]:
-    """Images and HAProxy, baked and started by the collection's own roles unless they are there."""
-    made = Sample(f"kill-{CHECKOUT}", ROOT / "build" / "kill", free_port())
-    made.prepare()
-    kept = [f"{made.name}/web:{version}" for version in VERSIONS]
-    for version, tag in zip(VERSIONS, kept, strict=True):
-        image = images()[f"shop/web:{version}"]["image_id"]
-        subprocess.run(["docker", "tag", image, tag], check=True)
-    yield made
-    made.prepare("-e", "load_balancer_state=absent")
-    subprocess.run(["docker", "network", "rm", made.network], check=False)
-    subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
-
-
-@pytest.fixture(scope="module")
-def site(sample: Sample) -> Iterator[Site]:
-    """A folder for state, and a first release that runs."""
-    state = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
-    shutil.rmtree(state, ignore_errors=True)
-    made = Site(sample, state)
-    try:
+def site() -> Iterator[Site]:
+    """HAProxy, an app and a folder for state."""
+    with own_site("kill") as made:
         yield made
-    finally:
-        made.clean()
 
 
 class Traffic:

@@ -32,7 +32,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (
     MemoryLoadBalancer,
 )
-from tests.integration.pytest.haproxy_rig import App, Haproxy, eventually, free_port
+from tests.integration.pytest.haproxy_rig import App, Haproxy, eventually
+from tools.sample import free_port
 
 CLOCK = SystemClock()
 IDLE = (Admin.STANDBY, Admin.DRAINING)

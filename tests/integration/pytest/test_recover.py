@@ -6,20 +6,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
 
-from tests.integration.pytest.haproxy_rig import free_port
 from tools.chaos import check
-from tools.chaos.rig import Playing, Release, Site, eventually
-from tools.sample import ROOT, Sample, rows
+from tools.chaos.rig import Playing, Release, Site, eventually, own_site
+from tools.sample import ROOT, rows
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 EVERYTHING = 99
@@ -28,18 +24,9 @@ SCHEMA = json.loads((ROOT / "docs" / "run-receipt.schema.json").read_text(encodi
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    """A load balancer and a state folder under names of their own, and a first release that runs."""
-    sample = Sample(f"recover-{CHECKOUT}", ROOT / "build" / "recover", free_port())
-    sample.prepare()
-    state = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
-    shutil.rmtree(state, ignore_errors=True)
-    made = Site(sample, state)
-    try:
+    """A load balancer and a state folder under names of their own."""
+    with own_site("recover") as made:
         yield made
-    finally:
-        made.clean()
-        sample.prepare("-e", "load_balancer_state=absent")
-        subprocess.run(["docker", "network", "rm", sample.network], check=False)
 
 
 @pytest.fixture

@@ -29,8 +29,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     Admin,
     LoadBalancer,
 )
-from tests.integration.pytest.haproxy_rig import eventually, free_port
+from tests.integration.pytest.haproxy_rig import eventually
 from tools.made import note_run
+from tools.sample import free_port
 
 docker = pytest.importorskip("docker")
 CLOCK = SystemClock()

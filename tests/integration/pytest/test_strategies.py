@@ -11,14 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.integration.pytest.haproxy_rig import free_port
 from tests.integration.pytest.test_kill import (
     AGAIN,
     CONTROLLER,
@@ -33,9 +30,9 @@ from tests.integration.pytest.test_kill import (
     said,
 )
 from tools.chaos import check
-from tools.chaos.rig import REPLICAS, VERSIONS, Playing, Release, Site
+from tools.chaos.rig import REPLICAS, Playing, Release, Site, own_site
 from tools.loadgen import Load
-from tools.sample import ROOT, Sample, images
+from tools.sample import ROOT
 
 CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 KEPT = "is kept for"
@@ -45,30 +42,10 @@ LOAD = ("--slow", "1-2", "--timeout", "150", "--connect-timeout", "60")
 
 
 @pytest.fixture(scope="module")
-def sample() -> Iterator[Sample]:
-    """Images and HAProxy, as for the kill tests, under names of its own."""
-    made = Sample(f"strategies-{CHECKOUT}", ROOT / "build" / "strategies", free_port())
-    made.prepare()
-    kept = [f"{made.name}/web:{version}" for version in VERSIONS]
-    for version, tag in zip(VERSIONS, kept, strict=True):
-        image = images()[f"shop/web:{version}"]["image_id"]
-        subprocess.run(["docker", "tag", image, tag], check=True)
-    yield made
-    made.prepare("-e", "load_balancer_state=absent")
-    subprocess.run(["docker", "network", "rm", made.network], check=False)
-    subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
-
-
-@pytest.fixture(scope="module")
-def site(sample: Sample) -> Iterator[Site]:
-    """A folder for state."""
-    state = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
-    shutil.rmtree(state, ignore_errors=True)
-    made = Site(sample, state)
-    try:
+def site() -> Iterator[Site]:
+    """HAProxy, an app and a folder for state."""
+    with own_site("strategies") as made:
         yield made
-    finally:
-        made.clean()
 
 
 @pytest.fixture(scope="module")
