@@ -39,7 +39,7 @@ def test_a_command_that_ends_red_is_no_measurement(tmp_path: Path) -> None:
 
 
 def test_the_ratio_is_of_medians() -> None:
-    bench = Bench(site=None, rounds=None)  # type: ignore[arg-type]
+    bench = Bench(site=None, rounds=None)  # type: ignore[arg-type]  # nothing of a site is used
     ours = Times([3.0, 2.8, 30.0], peak_mib=99.0)
     bench._note("noop", ours, Times([1.0, 1.1, 0.9]))
     assert bench.result["noop"] == 3.0
@@ -172,7 +172,7 @@ def test_a_flip_is_what_a_rollback_takes_beyond_a_bare_playbook(
 ) -> None:
     """Each round switches first, with the old kept for longer than the round takes."""
     site = FlipSite()
-    bench = Bench(site=site, rounds=2)  # type: ignore[arg-type]
+    bench = Bench(site=site, rounds=2)  # type: ignore[arg-type]  # nothing of a site is used
 
     def under_load(times: Times, run: Callable[[], Measured], expected: str) -> None:
         assert expected == "1.0.0"

@@ -168,25 +168,25 @@ def row(step: str, outcome: str, replica: str) -> dict[str, str]:
     ],
 )
 def test_a_point_comes_with_its_row(point: Point, rows: list[dict[str, str]], come: bool) -> None:
-    assert bool(moment(point)(Fake(rows))) is come  # type: ignore[arg-type]
+    assert bool(moment(point)(Fake(rows))) is come  # type: ignore[arg-type]  # a fake run
 
 
 def test_a_task_is_over_when_the_next_one_begins() -> None:
     begun = "TASK [immutable.cutover.release : Plan the release] ****\n"
     over = begun + "ok: [local]\n\nTASK [immutable.cutover.release : Apply the release] ***\n"
     for when, said, come in (("before", "", False), ("before", begun, True)):
-        found = moment(Point("task", "Plan the release", when))(Fake([], said))  # type: ignore[arg-type]
+        found = moment(Point("task", "Plan the release", when))(Fake([], said))  # type: ignore[arg-type]  # a fake run
         assert bool(found) is come
     for said, come in ((begun, False), (over, True), (begun + "ok\n\nPLAY RECAP ***\n", True)):
-        found = moment(Point("task", "Plan the release", "after"))(Fake([], said))  # type: ignore[arg-type]
+        found = moment(Point("task", "Plan the release", "after"))(Fake([], said))  # type: ignore[arg-type]  # a fake run
         assert bool(found) is come
 
 
 def test_the_validation_of_a_role_is_found_under_its_longer_name() -> None:
     said = f"TASK [immutable.cutover.release : {tasks()[0]} - Replace what runs by a release] ***\n"
-    assert moment(Point("task", tasks()[0], "before"))(Fake([], said))  # type: ignore[arg-type]
+    assert moment(Point("task", tasks()[0], "before"))(Fake([], said))  # type: ignore[arg-type]  # a fake run
     other = "TASK [immutable.cutover.release : Plan the releases of others] ***\n"
-    assert not moment(Point("task", "Plan the release", "before"))(Fake([], other))  # type: ignore[arg-type]
+    assert not moment(Point("task", "Plan the release", "before"))(Fake([], other))  # type: ignore[arg-type]  # a fake run
 
 
 @pytest.mark.parametrize(

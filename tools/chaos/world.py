@@ -47,7 +47,7 @@ class World:
 
     def release(self, **more: object) -> Release:
         """Make a release that was never deployed."""
-        made = self.site.release(**more)  # type: ignore[arg-type]
+        made = self.site.release(**more)  # type: ignore[arg-type]  # options by name
         self._releases[made.mark] = made
         return made
 

@@ -8,7 +8,6 @@ Playbooks, HAProxy and containers are the real ones; what is counted is what cli
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import shutil
@@ -24,10 +23,8 @@ from tools.chaos import check
 from tools.chaos.rig import Playing, Release, Site, own_site
 from tools.loadgen import Load
 from tools.loadgen.outcome import HTTP_5XX, OK, Row, read_rows
-from tools.sample import ROOT, rows
+from tools.sample import rows
 
-CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
-"""Two checkouts can be tested at a time on one machine."""
 LOAD = ("--timeout", "60", "--connect-timeout", "30")
 NO_LOOK = {"analysis": {"max_error_rate": 100}}
 """On a busy host a request may fail for reasons of the host: where figures are not the matter, they do not decide."""

@@ -442,7 +442,7 @@ def test_writing_the_file_again_is_cheap(bench: Bench) -> None:
     asked: list[Path] = []
     options = {"socket": str(bench.haproxy.socket), "backend": "shop"}
     lb = factory.connect({**options, "config": str(bench.haproxy.config)}, CLOCK)
-    config = lb._config  # type: ignore[attr-defined]
+    config = lb._config  # type: ignore[attr-defined]  # of the driver, not of the seam
     original = config._validate
 
     def ask(draft: Path) -> None:

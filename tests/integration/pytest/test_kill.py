@@ -9,7 +9,6 @@ run of ansible-playbook that replaces it, and at once starts another: the same a
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shutil
 import signal
@@ -37,11 +36,8 @@ from tools.chaos.rig import (
 )
 from tools.loadgen import Load
 from tools.loadgen.outcome import OK, Row, read_rows
-from tools.sample import ROOT
 
 RATE = 150.0
-CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
-"""Two checkouts can be tested at a time on one machine."""
 LOAD = ("--slow", "1-2", "--timeout", "60", "--connect-timeout", "30")
 """On a busy host an answer may be late; that it is late is no loss."""
 MODULE = -1
@@ -137,7 +133,7 @@ class Kill:
 def at(step: str, outcome: str, what: int, then: str, count: int = 1, **more: object) -> Kill:
     """Name a kill by the row of the journal it waits for."""
     name = f"{step}-{outcome}" + (f"-{count}" if count > 1 else "")
-    return Kill(name, journal(step, outcome, count), what, then, **more)  # type: ignore[arg-type]
+    return Kill(name, journal(step, outcome, count), what, then, **more)  # type: ignore[arg-type]  # options by name
 
 
 KILLS = (

@@ -35,7 +35,7 @@ def books_balance(result: Result) -> None:
 
 
 def load(url: str, out: Path, **more: object) -> Result:
-    result = Load(url, out=out, options=QUICK, **more).start().wait()  # type: ignore[arg-type]
+    result = Load(url, out=out, options=QUICK, **more).start().wait()  # type: ignore[arg-type]  # options by name
     books_balance(result)
     return result
 

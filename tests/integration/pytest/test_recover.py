@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from tools.chaos import check
 from tools.chaos.rig import Playing, Release, Site, eventually, own_site
 from tools.sample import ROOT, rows
 
-CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 EVERYTHING = 99
 SCHEMA = json.loads((ROOT / "docs" / "run-receipt.schema.json").read_text(encoding="utf-8"))
 

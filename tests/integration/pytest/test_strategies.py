@@ -8,7 +8,6 @@ is killed and whenever, the next run converges and no request is lost.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -32,9 +31,7 @@ from tests.integration.pytest.test_kill import (
 from tools.chaos import check
 from tools.chaos.rig import REPLICAS, Playing, Release, Site, own_site
 from tools.loadgen import Load
-from tools.sample import ROOT
 
-CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
 KEPT = "is kept for"
 RATE = 40.0
 LOAD = ("--slow", "1-2", "--timeout", "150", "--connect-timeout", "60")

@@ -28,7 +28,7 @@ def told(*frames: tuple[int, bytes]) -> tuple[tuple[int, bytes], list[int]]:
         for opcode, payload in frames:
             reader.feed_data(bytes([0x80 | opcode, len(payload)]) + payload)
         conversation = object.__new__(Conversation)
-        return await conversation._answer(reader, writer), writer.frames  # type: ignore[arg-type]
+        return await conversation._answer(reader, writer), writer.frames  # type: ignore[arg-type]  # a fake writer
 
     found, written = asyncio.run(ask())
     return found, [frame[0] & 0x0F for frame in written]

@@ -175,7 +175,7 @@ class WatchedBalancer(MemoryLoadBalancer):
     def change(self, name: str, **values: object) -> None:
         """Change a target without anybody of us having asked for it."""
         entry = self._entries[name]
-        entry.target = replace(entry.target, **values)  # type: ignore[arg-type]
+        entry.target = replace(entry.target, **values)  # type: ignore[arg-type]  # fields by name
 
     def reset_draining(self) -> None:
         """Come back from a reload with everything active."""

@@ -186,7 +186,7 @@ def test_a_drain_is_forced_only_by_the_spec_and_the_cut_is_told(
     make_rig: MakeRig, known_by: int
 ) -> None:
     rig = make_rig(balancers=2)
-    rig.engine.__class__, rig.engine.rig = EngineThatEndsWork, rig  # type: ignore[attr-defined]
+    rig.engine.__class__, rig.engine.rig = EngineThatEndsWork, rig  # type: ignore[attr-defined]  # the rig is given to the class
     old, new = deployed(rig), second(rig, drain={"timeout": 1, "on_timeout": "force"})
     rig.drivers[0].work(old[0], 2)
     if known_by == 1:
@@ -232,7 +232,7 @@ def test_a_call_whose_time_ran_out_with_its_last_step_is_done(rig: Rig) -> None:
         over.set()
         return stop(container_id, signal, grace_period)
 
-    rig.engine.stop = as_the_time_runs_out  # type: ignore[method-assign]
+    rig.engine.stop = as_the_time_runs_out  # type: ignore[method-assign]  # one call is replaced
     outcome = executor.work(60)
     assert (outcome.status, outcome.actions[-1]) == ("done", f"destroy {old[0]}")
     assert not over.is_set(), "what is left to note must not be interrupted"

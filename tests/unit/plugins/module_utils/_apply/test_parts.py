@@ -170,7 +170,7 @@ def test_the_lease_is_given_back(host: Host) -> None:
 
 def test_the_status_of_a_host_asks_no_balancer_of_another(host: Host) -> None:
     Controller(host, "1", IMAGE_ID, "one").through()
-    host.balancer.fail("targets", AssertionError("it was asked"))  # type: ignore[arg-type]
+    host.balancer.fail("targets", AssertionError("it was asked"))  # type: ignore[arg-type]  # no error of ours: it must not come
     found = release_info("shop", None, str(host.state_dir), 5, host.engine, host.rig.clock)
     assert found["problems"] == ["web: its load balancer is on lb1, which was not asked"]
     assert [item["state"] for item in found["processes"]["web"]] == ["unknown"]

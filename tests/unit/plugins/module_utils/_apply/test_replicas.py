@@ -88,7 +88,7 @@ def test_cr_10_the_loser_of_a_race_takes_the_winners(engine: MemoryEngine) -> No
         engine.add(spec)
         return real(spec)
 
-    engine.start = somebody_was_quicker  # type: ignore[method-assign]
+    engine.start = somebody_was_quicker  # type: ignore[method-assign]  # one call is replaced
     assert replicas.start_replica(engine, SPEC).running
     assert len(engine.containers({})) == 1
 
@@ -113,7 +113,7 @@ def test_cr_10_the_loser_of_a_race_takes_the_winners(engine: MemoryEngine) -> No
 def test_what_is_not_this_replica_is_refused(
     engine: MemoryEngine, there: dict[str, object], says: str, state: str
 ) -> None:
-    found = engine.add(replace(SPEC, **there), state=state)  # type: ignore[arg-type]
+    found = engine.add(replace(SPEC, **there), state=state)  # type: ignore[arg-type]  # fields by name
     if state == "exited" and "image_id" in there:
         assert replicas.start_replica(engine, SPEC).image_id == IMAGE.id, (
             "a left-over of ours may go"
@@ -173,7 +173,7 @@ def test_ro_01_waiting_for_what_ended_fails_at_once(
         end(engine)
         real(seconds)
 
-    clock.sleep = end_it  # type: ignore[method-assign]
+    clock.sleep = end_it  # type: ignore[method-assign]  # one call is replaced
     with pytest.raises(ProbeError) as caught:
         replicas.await_replica_ready(
             engine, started.id, PROBE, successes=1, interval=1, timeout=60, clock=clock

@@ -100,7 +100,7 @@ def test_what_cannot_be_scrubbed_is_not_shown(tmp_path: Path) -> None:
     for source in (tmp_path / "nosuch", link, tmp_path):
         message = f"http://x/: not ready; last answer: {CANARY}"
         error = ProbeError(message, log=[CANARY], probe_history=[CANARY], last=CANARY, status=503)
-        Scrubber(lambda source=source: secret_values({}, [str(source)])).error(error)  # type: ignore[misc]
+        Scrubber(lambda source=source: secret_values({}, [str(source)])).error(error)  # type: ignore[misc]  # mypy infers no lambda with a default
         assert error.message == f"http://x/: not ready; last answer: {UNREADABLE}"
         assert CANARY not in repr(error.details)
         assert error.details["status"] == 503

@@ -151,7 +151,7 @@ def https(tmp_path: Path) -> Iterator[tuple[int, Path]]:
             self.end_headers()
             self.wfile.write(b'{"rate": 0}')
 
-        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the base class
             """Keep quiet."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Metrics)
