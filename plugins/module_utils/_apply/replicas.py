@@ -52,22 +52,23 @@ def start_replica(engine: Engine, spec: ContainerSpec, clock: Clock | None = Non
 
     What a killed run left over under the name is removed first; anything else under the name is refused.
     """
-    found = _settled(engine, spec.name, clock or SystemClock())
-    if found is None:
+    clock = clock or SystemClock()
+    deadline = clock.monotonic() + _STARTING
+    while True:
+        found = _settled(engine, spec.name, clock)
+        if found is not None:
+            if already_runs(found, spec):
+                return found
+            if found.state == "restarting":
+                engine.stop(found.id, spec.stop_signal, 0)
+            engine.remove(found.id)
         try:
             return engine.start(spec)
         except EngineError as error:
-            if error.details.get("kind") != "name_conflict":
+            # The engine gives a name away before it shows the container that has it.
+            if error.details.get("kind") != "name_conflict" or clock.monotonic() >= deadline:
                 raise
-            found = _settled(engine, spec.name, clock or SystemClock())
-            if found is None:
-                raise
-    if already_runs(found, spec):
-        return found
-    if found.state == "restarting":
-        engine.stop(found.id, spec.stop_signal, 0)
-    engine.remove(found.id)
-    return engine.start(spec)
+            clock.sleep(_LOOK)
 
 
 def already_runs(found: Container, spec: ContainerSpec) -> bool:
