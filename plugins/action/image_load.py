@@ -18,7 +18,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import docker_archive
+from ansible_collections.immutable.cutover.plugins.module_utils._image.docker_archive import (
+    docker_archive,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
     Output,

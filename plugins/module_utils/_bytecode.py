@@ -5,7 +5,8 @@
 Ansible sends a module and what it imports as sources in a zip file, and Python compiles every file of a zip anew, even
 twice (CPython's zipimport compiles a module to find its file name, and again to run it). For a module that imports
 fifty files that is a third of its time. So the first call leaves the collection's part of the zip with its bytecode in
-a cache folder, under the hash of the sources, and later calls import from there.
+a cache folder, and later calls import from there. Its name is the hash of what the zip's directory says of each source,
+name, size and CRC, so that a call that finds everything unpacks nothing; the folder is the user's alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import py_compile
 import shutil
 import sys
 import tempfile
@@ -29,7 +29,7 @@ def use_cache(folder: str = FOLDER) -> None:
     """Have what is imported from now on come from the cache; without a zip or a private folder, change nothing."""
     archive = getattr(globals().get("__loader__"), "archive", "")
     if archive:
-        with contextlib.suppress(OSError, py_compile.PyCompileError):
+        with contextlib.suppress(OSError):
             _redirect(archive, _filled(archive, os.path.expanduser(folder)))
 
 
@@ -48,27 +48,26 @@ def _filled(archive: str, folder: str) -> str:
     found = os.lstat(folder)
     if os.path.islink(folder) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
         raise OSError(f"{folder}: others could write there")
-    sources = _sources(archive)
-    digest = hashlib.sha256(sys.version.encode())
-    for name, data in sources.items():
-        digest.update(f"{name} {len(data)}\n".encode() + data)
-    root = os.path.join(folder, digest.hexdigest()[:40])
-    if not os.path.isdir(root):
-        _fill(sources, folder, root)
+    prefix = PACKAGE.replace(".", "/") + "/"
+    with zipfile.ZipFile(archive) as opened:
+        sources = sorted(
+            (found.filename, found.file_size, found.CRC)
+            for found in opened.infolist()
+            if found.filename.startswith(prefix)
+        )
+        name = hashlib.sha256(f"{sys.version} {sources}".encode()).hexdigest()[:40]
+        root = os.path.join(folder, name)
+        if not os.path.isdir(root):
+            _fill({source[0]: opened.read(source[0]) for source in sources}, folder, root)
     os.utime(root)
     _prune(folder, os.path.getmtime(root))
     return root
 
 
-def _sources(archive: str) -> dict[str, bytes]:
-    prefix = PACKAGE.replace(".", "/") + "/"
-    with zipfile.ZipFile(archive) as opened:
-        names = sorted(name for name in opened.namelist() if name.startswith(prefix))
-        return {name: opened.read(name) for name in names}
-
-
 def _fill(sources: dict[str, bytes], folder: str, root: str) -> None:
     """Write and compile into a folder of its own that takes its name when it is complete."""
+    import py_compile  # once for each host
+
     work = tempfile.mkdtemp(dir=folder, prefix="new-")
     try:
         for name, data in sources.items():
@@ -84,6 +83,8 @@ def _fill(sources: dict[str, bytes], folder: str, root: str) -> None:
             )
         with contextlib.suppress(OSError):  # another call was quicker
             os.rename(work, root)
+    except py_compile.PyCompileError as error:
+        raise OSError(str(error)) from error  # the import that follows says more of it
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

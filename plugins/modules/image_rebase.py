@@ -139,27 +139,24 @@ actions:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
-from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
 
 
-def main() -> None:
-    """Run the module."""
-    use_cache()
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
     from ansible_collections.immutable.cutover.plugins.module_utils._image.rebase_front import (
         REBASE_SPEC,
         rebase_images,
     )
 
-    module = AnsibleModule(argument_spec=REBASE_SPEC, supports_check_mode=True)
-    try:
-        result = rebase_images(module.params, check=module.check_mode)
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(**result)
+    return REBASE_SPEC, rebase_images
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(load)
 
 
 if __name__ == "__main__":

@@ -101,34 +101,36 @@ details:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.journal_front import (
-    journal_info,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
-    STATE_DIR_SPEC,
-    failure,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "app": {"type": "str", "required": True},
+    "run": {"type": "str"},
+    "release": {"type": "str"},
+    "last": {"type": "int", "default": 10},
+    "show": {"type": "bool", "default": False},
+}
+
+
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._apply.journal_front import (
+        journal_info,
+    )
+    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import STATE_DIR_SPEC
+    from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+
+    return (
+        {**STATE_DIR_SPEC, **OPTIONS},
+        lambda params, check: {"changed": False, **journal_info(params, SystemClock())},
+    )
 
 
 def main() -> None:
     """Run the module."""
-    own = {
-        "app": {"type": "str", "required": True},
-        "run": {"type": "str"},
-        "release": {"type": "str"},
-        "last": {"type": "int", "default": 10},
-        "show": {"type": "bool", "default": False},
-    }
-    module = AnsibleModule(argument_spec={**STATE_DIR_SPEC, **own}, supports_check_mode=True)
-    try:
-        result = journal_info(module.params, SystemClock())
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(changed=False, **result)
+    run_module(load)
 
 
 if __name__ == "__main__":

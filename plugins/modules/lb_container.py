@@ -132,25 +132,27 @@ actions:
   sample: ["write /etc/immutable-cutover/lb/haproxy.cfg", "reload container lb"]
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.lb_container import (
-    LB_CONTAINER_SPEC,
-    ensure_container,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import failure
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
+
+
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._apply.lb_container import (
+        LB_CONTAINER_SPEC,
+        ensure_container,
+    )
+    from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+
+    return LB_CONTAINER_SPEC, lambda params, check: ensure_container(
+        params, SystemClock(), check=check
+    )
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=LB_CONTAINER_SPEC, supports_check_mode=True)
-    try:
-        result = ensure_container(module.params, SystemClock(), check=module.check_mode)
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(**result)
+    run_module(load)
 
 
 if __name__ == "__main__":

@@ -90,18 +90,11 @@ actions:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
-    STATE_DIR_SPEC,
-    failure,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._lease_front import ensure_lease
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
 
-LEASE_SPEC = {
-    **STATE_DIR_SPEC,
+OPTIONS: dict[str, dict[str, Any]] = {
     "app": {"type": "str", "required": True},
     "run": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["acquired", "released"], "default": "acquired"},
@@ -111,14 +104,21 @@ LEASE_SPEC = {
 }
 
 
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import STATE_DIR_SPEC
+    from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+    from ansible_collections.immutable.cutover.plugins.module_utils._lease_front import ensure_lease
+
+    return (
+        {**STATE_DIR_SPEC, **OPTIONS},
+        lambda params, check: ensure_lease(params, SystemClock(), check=check),
+    )
+
+
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=LEASE_SPEC, supports_check_mode=True)
-    try:
-        result = ensure_lease(module.params, SystemClock(), check=module.check_mode)
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(**result)
+    run_module(load)
 
 
 if __name__ == "__main__":

@@ -136,31 +136,29 @@ error_details:
   type: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from collections.abc import Mapping
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
-    APPLY_SPEC,
-    failure,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
 
 
-def main() -> None:
-    """Run one turn."""
-    module = AnsibleModule(argument_spec=APPLY_SPEC, supports_check_mode=True)
-    use_cache()
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
     from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import (
         apply_release,
         plan_release,
     )
+    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import APPLY_SPEC
 
-    try:
-        plans = module.check_mode or module.params["turn"]["plan"]
-        result = plan_release(module.params) if plans else apply_release(module.params)
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(**result)
+    def work(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+        return plan_release(params) if check or params["turn"]["plan"] else apply_release(params)
+
+    return APPLY_SPEC, work
+
+
+def main() -> None:
+    """Run the module."""
+    run_module(load)
 
 
 if __name__ == "__main__":

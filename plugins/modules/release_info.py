@@ -118,31 +118,38 @@ lines:
   elements: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from collections.abc import Mapping
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.info import release_info
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import HOST_SPEC, failure
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
-from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "app": {"type": "str", "required": True},
+    "spec": {"type": "dict"},
+    "last": {"type": "int", "default": 50},
+    "show": {"type": "bool", "default": False},
+}
+
+
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._apply.info import release_info
+    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import HOST_SPEC
+    from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+    from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
+
+    def work(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
+        wanted = {key: params[key] for key in ("app", "spec", "state_dir", "last")}
+        engine = factory.connect(params["engine"])
+        found = release_info(**wanted, engine=engine, clock=SystemClock())
+        return {"changed": False, "shown": params["show"], **found}
+
+    return {**HOST_SPEC, **OPTIONS}, work
 
 
 def main() -> None:
     """Run the module."""
-    own = {
-        "app": {"type": "str", "required": True},
-        "spec": {"type": "dict"},
-        "last": {"type": "int", "default": 50},
-        "show": {"type": "bool", "default": False},
-    }
-    module = AnsibleModule(argument_spec={**HOST_SPEC, **own}, supports_check_mode=True)
-    wanted = {key: module.params[key] for key in ("app", "spec", "state_dir", "last")}
-    try:
-        engine = factory.connect(module.params["engine"])
-        result = release_info(**wanted, engine=engine, clock=SystemClock())
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(changed=False, shown=module.params["show"], **result)
+    run_module(load)
 
 
 if __name__ == "__main__":

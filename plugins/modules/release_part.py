@@ -91,27 +91,22 @@ status:
   type: str
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
-    PART_SPEC,
-    failure,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._bytecode import use_cache
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
+
+
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._apply.parts import run_part
+    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import PART_SPEC
+
+    return PART_SPEC, run_part
 
 
 def main() -> None:
-    """Run one turn."""
-    module = AnsibleModule(argument_spec=PART_SPEC, supports_check_mode=True)
-    use_cache()
-    from ansible_collections.immutable.cutover.plugins.module_utils._apply.parts import run_part
-
-    try:
-        result = run_part(module.params, module.check_mode)
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(**result)
+    """Run the module."""
+    run_module(load)
 
 
 if __name__ == "__main__":

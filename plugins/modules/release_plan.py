@@ -104,24 +104,22 @@ after:
   type: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import plan_release
-from ansible_collections.immutable.cutover.plugins.module_utils._argspec import (
-    RELEASE_SPEC,
-    failure,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._main import Work, run_module
+
+
+def load() -> tuple[dict[str, Any], Work]:
+    """Import the module's options and what works on them."""
+    from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import plan_release
+    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import RELEASE_SPEC
+
+    return RELEASE_SPEC, lambda params, check: plan_release(params)
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=RELEASE_SPEC, supports_check_mode=True)
-    try:
-        result = plan_release(module.params)
-    except CutoverError as error:
-        module.fail_json(**failure(error))
-    module.exit_json(**result)
+    run_module(load)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ building each anew with that Dockerfile. bake_base: over bare mmdebstrap from a 
 bake_noop: a task that bakes what is baked and loaded, over a ping task, the start of the playbook taken off both.
 Everything else is a whole process: the module's Python on one side, with its imports compiled as the module leaves them
 on a host, and the docker client on the other. Both sides work in turn, because a machine is not equally busy all the
-time. same_digest: how many of all bakes gave the digest they must.
+time. same_digest: how many of all bakes gave the digest they must, over all backends: the app is also baked by an
+engine, as commands that run in a container and as a Dockerfile.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.immutable.cutover.plugins.module_utils._image import bootstrap, front, lock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
 from tools.bench.process import measure
@@ -38,6 +40,7 @@ STORE = ROOT / ".cache" / "store"
 BASE, APP = "cutover-bench/base", "cutover-bench/app"
 TARGETS = {"bake_app": 0.2, "rebase": 0.1, "bake_base": 1.15, "bake_noop": 1.5}
 APPS, BASE_ROUNDS, BAKES, REPEATS = 5, 3, 20, 10
+ENGINE_BAKES = 3
 _STEP = (
     "import importlib, json, sys; job = json.load(open(sys.argv[1])); "
     "module = importlib.import_module("
@@ -109,12 +112,12 @@ class Bakes:
     def _bake(self, recipe: str, **changes: Any) -> Any:
         return self._step("front", "bake_images", _params([recipe], **changes))[1]
 
-    def _again(self, recipe: str) -> float:
+    def _again(self, recipe: str, **changes: Any) -> float:
         """Bake where no version of it is, so that nothing is reused; return how long it took."""
         output = FOLDER / "output"
         name = yaml.safe_load(Path(recipe).read_text(encoding="utf-8"))["name"]
         shutil.rmtree(output / "records" / name, ignore_errors=True)
-        seconds, images = self._step("front", "bake_images", _params([recipe]))
+        seconds, images = self._step("front", "bake_images", _params([recipe], **changes))
         self.digests.setdefault(recipe, set()).add(images[0]["reference"])
         self.bakes += 1
         return seconds
@@ -131,11 +134,14 @@ class Bakes:
     def _apps(self, recipe: str) -> None:
         build = self._dockerfile(recipe, f"{BASE}:1.0.0")
         ours, builds = [], []
-        for number in range(BAKES - BASE_ROUNDS):
+        others = [backend for backend in BACKENDS if backend != BACKENDS[0]]
+        for number in range(BAKES - BASE_ROUNDS - ENGINE_BAKES * len(others)):
             ours.append(self._again(recipe))
-            if number % 3 == 0:
+            if number % 2 == 0:
                 builds.append(_seconds(build))
         self._note("bake_app", ours, builds)
+        for backend in others * ENGINE_BAKES:
+            self._again(recipe, backend=backend)
 
     def _dockerfile(self, recipe: str, base: str) -> Sequence[str]:
         folder = Path(recipe).parent / "context"

@@ -20,8 +20,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.process i
     Run,
     find_tool,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import ETC_APT
 
-ETC_APT = "/etc/apt"
 _HELPER = "/usr/lib/apt/apt-helper"
 # Essential packages make the system dpkg can work in; apt has no place in an image that never changes.
 _ESSENTIAL = ("?and(?essential,?not(?exact-name(apt)))", "usr-is-merged")

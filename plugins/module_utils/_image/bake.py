@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import DEFAULT_HOST
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
     BACKENDS,
     Builder,
@@ -32,11 +31,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
     recipe_hash,
     require_fresh,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
-    BaseImage,
-    Blob,
-    docker_archive,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
@@ -50,8 +44,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     write_host_record,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    ETC_APT,
     Store,
-    fetch,
     missing_inputs,
     require_fetched,
 )
@@ -59,6 +53,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 if t.TYPE_CHECKING:
     from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
         EngineImages,
+    )
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
+        BaseImage,
+        Blob,
     )
 
 
@@ -281,6 +279,8 @@ class Bake:
         if not self.options.fetch:
             require_fetched(self.recipe, lock, store)
             return
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.fetch import fetch
+
         fetched = fetch(self.recipe, lock, store, self.run, self.options.apt_sources)
         if fetched:
             self._will(f"fetch {len(fetched)} inputs of {self.recipe.tag}")
@@ -323,6 +323,10 @@ class Bake:
         path = self.output.archive_path(record.name, record.version)
         if not self.options.archive or record.archive == path:
             return record
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.docker_archive import (
+            docker_archive,
+        )
+
         archived = replace(record, archive=path)
         self.output.write_archive(archived, docker_archive(self.output.layout, archived))
         self.output.add(archived)

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
-from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Blob
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
+
+if t.TYPE_CHECKING:
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Blob
 
 # What bakes: what the recipe asks for, or, if it only adds files, an engine for comparison.
 BACKENDS = ("auto", "run", "dockerfile")

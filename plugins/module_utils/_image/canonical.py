@@ -13,6 +13,8 @@ import tempfile
 import typing as t
 
 CHUNK = 1 << 20
+# To be raised with every change of the bytes of a layer that equal content gives: no other format is reused.
+LAYER_FORMAT = "1"
 
 
 def canonical_json(value: object) -> bytes:

@@ -10,10 +10,12 @@ import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._disk import require, space
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import EngineError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.docker_archive import (
+    docker_archive,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     LABEL,
     Layout,
-    docker_archive,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
 

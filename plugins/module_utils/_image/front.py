@@ -12,7 +12,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory 
     ENGINE_SPEC,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
-from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import ETC_APT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import (
     Bake,
     BakeInputs,
@@ -34,8 +33,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
     DEFAULT_STORE,
+    ETC_APT,
     Store,
-    fetch,
     missing_inputs,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._state import DEFAULT_STATE_DIR
@@ -154,6 +153,9 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
 
 def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Bring the locked inputs of every recipe into the store; return what was missing."""
+    # Only this phase needs what downloads.
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.fetch import fetch
+
     store = Store(params["store"])
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)

@@ -21,8 +21,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.volatile 
     settle,
 )
 
-# To be raised with every change of the bytes that equal content gives: layers of another format are never reused.
-LAYER_FORMAT = "1"
 KEPT_XATTRS = ("SCHILY.xattr.security.capability",)
 MAX_REWRITTEN = 1 << 22
 

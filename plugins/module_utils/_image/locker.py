@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import (
-    ETC_APT,
     Apt,
     host_sources,
 )
@@ -43,6 +42,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
     DEFAULT_STORE,
+    ETC_APT,
     Store,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import resolve_wheels

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -26,6 +25,8 @@ def for_each(
     if len(items) == 1:
         # Threads take some milliseconds to import, and most calls have one recipe.
         return [work(items[0])]
+    import concurrent.futures
+
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         pending = [pool.submit(work, item) for item in items]
     errors: list[CutoverError] = []

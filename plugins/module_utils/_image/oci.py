@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the immutable.cutover authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Image configuration, manifest, OCI layout and docker-archive, all written by us; private, no stability promised.
+"""Image configuration, manifest and OCI layout, all written by us; private, no stability promised.
 
 Layers are stored uncompressed: then neither digest depends on the version of a compressor.
 """
@@ -8,23 +8,20 @@ Layers are stored uncompressed: then neither digest depends on the version of a 
 from __future__ import annotations
 
 import datetime
-import io
 import json
 import os
 import re
-import tarfile
 import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import StateError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
-    CHUNK,
+    LAYER_FORMAT,
     canonical_json,
     locked,
     sha256_bytes,
     write_atomic,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import LAYER_FORMAT
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
     Recipe,
@@ -290,44 +287,3 @@ class Layout:
     def guard(self) -> t.ContextManager[None]:
         """Hold the folder while its index or a record changes."""
         return locked(os.path.join(self.root, ".lock"))
-
-
-def docker_archive(
-    layout: Layout, record: BakeRecord, omit: t.Collection[str] = ()
-) -> t.Iterator[bytes]:
-    """Stream an image as C(docker load) wants it; layers the engine has may be left out."""
-    config = layout.read_json(record.image_id)
-    layers = [digest.partition(":")[2] for digest in config["rootfs"]["diff_ids"]]
-    config_name = record.image_id.partition(":")[2] + ".json"
-    manifest = [
-        {
-            "Config": config_name,
-            "Layers": [f"{layer}/layer.tar" for layer in layers],
-            "RepoTags": [record.tag],
-        }
-    ]
-    yield from _archive_file(config_name, layout.blob_path(record.image_id), record.epoch)
-    for layer in dict.fromkeys(layers):
-        if "sha256:" + layer not in omit:
-            path = layout.blob_path("sha256:" + layer)
-            yield from _archive_file(f"{layer}/layer.tar", path, record.epoch)
-    data = canonical_json(manifest)
-    yield _archive_header("manifest.json", len(data), record.epoch)
-    yield data + bytes(-len(data) % tarfile.BLOCKSIZE)
-    yield bytes(2 * tarfile.BLOCKSIZE)
-
-
-def _archive_header(name: str, size: int, epoch: int) -> bytes:
-    member = tarfile.TarInfo(name)
-    member.size, member.mtime, member.mode = size, epoch, 0o644
-    return member.tobuf(tarfile.PAX_FORMAT)
-
-
-def _archive_file(name: str, path: str, epoch: int) -> t.Iterator[bytes]:
-    with open(path, "rb") as stream:
-        size = stream.seek(0, io.SEEK_END)
-        stream.seek(0)
-        yield _archive_header(name, size, epoch)
-        while chunk := stream.read(CHUNK):
-            yield chunk
-        yield bytes(-size % tarfile.BLOCKSIZE)

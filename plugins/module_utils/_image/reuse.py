@@ -14,8 +14,10 @@ import typing as t
 from dataclasses import dataclass, field
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_file
-from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import LAYER_FORMAT
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
+    LAYER_FORMAT,
+    sha256_file,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     LABEL,

@@ -15,10 +15,12 @@ import typing as t
 import docker
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._image.docker_archive import (
+    docker_archive,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
     EngineImages,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import docker_archive
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
     read_host_records,

@@ -96,10 +96,12 @@ def test_cr_10_the_loser_of_a_race_takes_the_winners(engine: MemoryEngine) -> No
 def test_cr_10_the_winner_may_show_only_after_its_name_was_given_away(engine: MemoryEngine) -> None:
     clock = Ticking()
     real = engine.inspect
+
+    def shown_late(container_id: str) -> Container | None:
+        return real(container_id) if clock.time > 1 else None
+
     engine.add(SPEC)
-    engine.inspect = (  # type: ignore[method-assign]  # one call is replaced
-        lambda ref: real(ref) if clock.time > 1 else None
-    )
+    engine.inspect = shown_late  # type: ignore[method-assign]  # one call is replaced
     assert replicas.start_replica(engine, SPEC, clock).running
     assert len(engine.containers({})) == 1
 
@@ -107,7 +109,7 @@ def test_cr_10_the_winner_may_show_only_after_its_name_was_given_away(engine: Me
 def test_a_name_that_nobody_shows_for_is_told(engine: MemoryEngine) -> None:
     clock = Ticking()
     engine.add(SPEC)
-    engine.inspect = lambda ref: None  # type: ignore[method-assign]  # one call is replaced
+    engine.inspect = lambda container_id: None  # type: ignore[method-assign]  # one call is replaced
     with pytest.raises(EngineError, match="the name is in use"):
         replicas.start_replica(engine, SPEC, clock)
     assert clock.time < 4

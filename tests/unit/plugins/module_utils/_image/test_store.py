@@ -10,6 +10,7 @@ import pathlib
 import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image import fetch as fetching
 from ansible_collections.immutable.cutover.plugins.module_utils._image import store as subject
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import WheelLock
 
@@ -22,7 +23,7 @@ def fetch(tmp_path: pathlib.Path, url: str, digest: str = DIGEST, count: int = 1
     store = subject.Store(str(tmp_path / "store"))
     wheels = [WheelLock("x", "1", "x-1-py3-none-any.whl", digest)] * count
     with store.workspace() as folder:
-        subject._fetch_wheels(wheels, {"x-1-py3-none-any.whl": url}, store, folder)
+        fetching._fetch_wheels(wheels, {"x-1-py3-none-any.whl": url}, store, folder)
     return store
 
 
@@ -49,7 +50,7 @@ def test_b44_a_wheel_that_is_gone(tmp_path: pathlib.Path) -> None:
         store.workspace() as folder,
         pytest.raises(CutoverError, match="x==1 not in index: no x-1-py3"),
     ):
-        subject._fetch_wheels(
+        fetching._fetch_wheels(
             [WheelLock("x", "1", "x-1-py3-none-any.whl", DIGEST)], {}, store, folder
         )
 
