@@ -42,6 +42,8 @@ class Strategy:
     """blue_green: whether somebody has to promote before the switch."""
     pause: int = 0
     """blue_green: seconds between the preparation and the switch."""
+    two_phase: bool = False
+    """blue_green: whether it ends when all is prepared, until it is promoted with every other host."""
     scale_down_delay: int = 0
     """blue_green: seconds for which what was replaced stays, drained, so that going back starts nothing."""
     replicas: int | str = 1
@@ -54,9 +56,10 @@ class Strategy:
     @property
     def gates(self) -> tuple[Hold, ...]:
         """Return the gates before a switch, in order."""
+        prepared = (Hold("prepared", "approval"),) if self.two_phase else ()
         pause = (Hold("pause", "pause", self.pause),) if self.pause else ()
         approval = (Hold("approval", "approval"),) if self.approval else ()
-        return pause + approval
+        return prepared + pause + approval
 
 
 _ONLY: dict[str, tuple[str, ...]] = {
@@ -64,6 +67,7 @@ _ONLY: dict[str, tuple[str, ...]] = {
     "max_unavailable": (ROLLING, CANARY),
     "approval": (BLUE_GREEN,),
     "pause": (BLUE_GREEN,),
+    "two_phase": (BLUE_GREEN,),
     "scale_down_delay": (BLUE_GREEN,),
     "replicas": (CANARY,),
     "steps": (CANARY,),
@@ -86,6 +90,7 @@ def parse_strategy(fields: Fields) -> Strategy:
         while_held=fields.choice("while_held", ("refuse", "abort"), "refuse"),
         approval=fields.boolean("approval", False),
         pause=fields.seconds("pause", 0, 0),
+        two_phase=fields.boolean("two_phase", False),
         scale_down_delay=fields.seconds("scale_down_delay", 30 if kind == BLUE_GREEN else 0, 0),
         replicas=_share(fields, "replicas", 1, lowest=1),
         steps=parse_steps(fields, analysis) if given or kind == CANARY else (),

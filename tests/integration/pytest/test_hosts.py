@@ -226,3 +226,101 @@ def test_ro_02_what_never_gets_ready_is_taken_back_and_stops_the_next_host(
     assert not re.search("^b2 ", ended.text.partition("PLAY RECAP")[2], re.MULTILINE)
     assert [fleet.replicas(member) for member in fleet.members] == before
     fleet.converged(OLD)
+
+
+def apart(fleet: Fleet, **env: str) -> None:
+    """Give every host a load balancer of its own: a backend that no other host has to do with."""
+    fleet.balancers = [
+        {"name": fleet.sample.balancer, "backend": backend} for backend in ("shop", "shop2")
+    ]
+    own = zip(fleet.members, fleet.balancers, strict=True)
+    for member, balancer in own:
+        fleet.hosts[member] |= {
+            "release_network": fleet.sample.network,
+            "release_fleet": {},
+            "own_balancer": balancer,
+            "own_env": {"STARTUP_DELAY": "0.3", "ACCESS_LOG": "0", **env},
+        }
+    fleet.common |= {
+        "release_load_balancers": ["{{ own_balancer }}"],
+        "release_env": "{{ own_env }}",
+        "release_strategy": {"type": "blue_green", "two_phase": True, "scale_down_delay": 2},
+    }
+
+
+def steps(fleet: Fleet, member: str, step: str, outcome: str = "ok") -> list[float]:
+    """Return when steps of this kind ended so on a host."""
+    journal = fleet.state / "apps" / fleet.app(member) / "journal.jsonl"
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    return [row["time"] for row in rows if (row["step"], row["outcome"]) == (step, outcome)]
+
+
+def served(fleet: Fleet, version: str) -> None:
+    """Assert that every host's own backend has its own replicas of this version, and nothing else."""
+    for member, balancer in zip(fleet.members, fleet.balancers, strict=True):
+        found = fleet.replicas(member)
+        assert set(found.values()) == {version}, found
+        assert fleet.targets(balancer["backend"]) == dict.fromkeys(found, "UP")
+
+
+def test_no_host_switches_before_every_host_is_prepared(fleet: Fleet, clients: Clients) -> None:
+    apart(fleet)
+    first = fleet.play("replace_two_phase", OLD)
+    assert first.code == 0, first.text
+    served(fleet, OLD)
+    known = {member: len(steps(fleet, member, "activate")) for member in fleet.members}
+    with clients:
+        ended = fleet.play("replace_two_phase", NEW)
+        assert ended.code == 0, ended.text
+        assert clients.lost() == []
+    served(fleet, NEW)
+    switched = [steps(fleet, member, "activate")[known[member] :] for member in fleet.members]
+    prepared = [steps(fleet, member, "run", "held") for member in fleet.members]
+    assert all(switched) and all(prepared), (switched, prepared)
+    assert min(map(min, switched)) > max(map(max, prepared))
+    again = fleet.play("replace_two_phase", NEW)
+    assert (again.code, again.changed("b1"), again.changed("b2")) == (0, 0, 0), again.text
+
+
+def test_ro_02_a_host_that_cannot_be_prepared_keeps_every_host_from_switching(
+    fleet: Fleet, clients: Clients
+) -> None:
+    apart(fleet)
+    first = fleet.play("replace_two_phase", OLD)
+    assert first.code == 0, first.text
+    known = {member: len(steps(fleet, member, "activate")) for member in fleet.members}
+    fleet.hosts["b2"]["own_env"]["STARTUP_DELAY"] = "600"
+    web = fleet.sample.spec(NEW)["release_processes"]["web"] | {"replicas": 2}
+    web["readiness"] |= {"timeout": 5}
+    with clients:
+        ended = fleet.play("replace_two_phase", NEW, release_processes={"web": web})
+        assert clients.lost() == []
+    assert ended.code != 0
+    assert "nothing was switched anywhere: b2 could not be prepared" in ended.text, ended.text
+    served(fleet, OLD)
+    assert {member: len(steps(fleet, member, "activate")) for member in fleet.members} == known
+    fleet.hosts["b2"]["own_env"]["STARTUP_DELAY"] = "0.3"
+    ended = fleet.play("replace_two_phase", NEW)
+    assert ended.code == 0, ended.text
+    served(fleet, NEW)
+
+
+def test_cr_01_two_phases_that_die_between_them_are_gone_on_with(fleet: Fleet) -> None:
+    apart(fleet)
+    first = fleet.play("replace_two_phase", OLD)
+    assert first.code == 0, first.text
+    held = fleet.play("replace", NEW)  # the first phase alone, as of a run that died behind it
+    assert held.code == 0, held.text
+    for member in fleet.members:
+        assert sorted(fleet.replicas(member).values()) == [OLD, OLD, NEW, NEW]
+    ended = fleet.play("replace_two_phase", NEW)
+    assert ended.code == 0, ended.text
+    served(fleet, NEW)
+
+
+def test_two_phases_are_refused_without_a_strategy_that_has_them(fleet: Fleet) -> None:
+    apart(fleet)
+    refused = fleet.play("replace_two_phase", OLD, release_strategy={"type": "rolling"})
+    assert refused.code != 0
+    assert "release_strategy: must be of type blue_green with two_phase true" in refused.text
+    assert fleet.replicas("b1") == {}

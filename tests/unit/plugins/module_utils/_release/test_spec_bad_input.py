@@ -58,6 +58,7 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B19-blue-green", "strategy", {"type": "blue_green", "max_surge": 2}, "strategy.max_surge", "has no meaning with type blue_green", "found 2"),
     ("B19-recreate", "strategy", {"type": "recreate", "max_unavailable": 1}, "strategy.max_unavailable", "has no meaning with type recreate", "found 1"),
     ("B19-approval", "strategy", {"approval": True}, "strategy.approval", "has no meaning with type rolling, only with blue_green", "found boolean true"),
+    ("B19-two-phase", "strategy", {"type": "rolling", "two_phase": True}, "strategy.two_phase", "has no meaning with type rolling, only with blue_green", "found"),
     ("B19-pause", "strategy", {"type": "recreate", "pause": 5}, "strategy.pause", "has no meaning with type recreate, only with blue_green", "found 5"),
     ("B06-approval", "strategy", {"type": "blue_green", "approval": "yes"}, "strategy.approval", "must be true or false", "string 'yes'"),
     ("B27-delay", "strategy", {"type": "blue_green", "scale_down_delay": -1}, "strategy.scale_down_delay", "seconds, 0-86400", "found -1"),
