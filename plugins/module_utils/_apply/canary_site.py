@@ -28,6 +28,12 @@ def check_canary(strategy: Strategy, balancers: Iterable[tuple[str, Capabilities
                 "needs a load balancer that gives each target a share by its weight, such as "
                 f"HAProxy with balance roundrobin; {where} {found}",
             )
+        if strategy.steps[0].weight == 0 and not can.preview:
+            raise InvalidInput(
+                "strategy.steps[0].weight",
+                0,
+                f"needs a load balancer of which requests can ask for the new release (preview); {where} has none",
+            )
     _source(strategy.analysis, "strategy.analysis")
     for number, step in enumerate(strategy.steps):
         if step.analysis is not None:

@@ -51,6 +51,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     InFlight,
     LoadBalancer,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release import names
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import Fleet
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
@@ -209,8 +210,16 @@ class StepRunner:
         process = self._process(step)
         for driver in self._site.drivers(step.process):
             self._await_healthy(step, driver, process.readiness.timeout)
+            with self._lease.guard(self._epoch):
+                self._offer(step, driver)
         self._persist(step.process)
         return {}
+
+    def _offer(self, step: Step, driver: LoadBalancer) -> None:
+        """Let requests that ask for the new release have it, where they can."""
+        targets.offer(
+            driver, step.replica, lambda other: names.release_of_name(other)[0] == step.release
+        )
 
     def _activate(self, step: Step) -> Detail:
         process = self._process(step)
@@ -219,6 +228,7 @@ class StepRunner:
             with self._lease.guard(self._epoch):
                 if step.weights:
                     driver.set_weights(dict(step.weights))
+                    self._offer(step, driver)
                 targets.activate(driver, step.replica)
         self._persist(step.process)
         return {}
@@ -287,6 +297,9 @@ class StepRunner:
         key = f"await:{step.replica}"
         try:
             for driver in self._site.drivers(step.process):
+                if step.replica in (driver.preview() or ()):
+                    with self._lease.guard(self._epoch):
+                        targets.withdraw(driver, step.replica)
                 if rule is not None:
                     self._await_long_lived(step, driver, rule, timeout)
                 targets.await_drained(

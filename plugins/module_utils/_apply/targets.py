@@ -106,9 +106,24 @@ def activate(lb: LoadBalancer, name: str) -> Change:
     return lb.set_state(name, Admin.ACTIVE)
 
 
+def offer(lb: LoadBalancer, name: str, beside: Callable[[str], bool]) -> None:
+    """Let requests that ask for the new release have it, and of the others only those that belong to it too."""
+    offered = lb.preview()
+    if offered is not None:
+        lb.set_preview([name, *(other for other in offered if beside(other))])
+
+
+def withdraw(lb: LoadBalancer, name: str) -> None:
+    """Let no request ask for it any more."""
+    offered = lb.preview()
+    if offered and name in offered:
+        lb.set_preview([other for other in offered if other != name])
+
+
 def start_drain(lb: LoadBalancer, name: str) -> Change:
     """Give it nothing new, and see the balancer say so."""
     target = find(lb, name)
+    withdraw(lb, name)
     if target.admin in _ROUTED_NOTHING:
         return Change(name, target, target)
     return lb.set_state(name, Admin.DRAINING)
@@ -116,6 +131,7 @@ def start_drain(lb: LoadBalancer, name: str) -> Change:
 
 def deregister(lb: LoadBalancer, name: str) -> Change:
     """Remove an idle target; NOT_DRAINED if it is not idle."""
+    withdraw(lb, name)
     return lb.deregister(name)
 
 

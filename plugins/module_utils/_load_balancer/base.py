@@ -145,6 +145,8 @@ class Capabilities:
     """Whether each target's share of new requests is in proportion to its weight, whatever its load."""
     balance: str = ""
     """How the backend spreads requests, in the balancer's own word."""
+    preview: bool = False
+    """Whether requests can ask for the new release, and get it before others do."""
 
 
 class LoadBalancer(abc.ABC):
@@ -194,6 +196,22 @@ class LoadBalancer(abc.ABC):
         raise LoadBalancerError(
             LoadBalancerErrorKind.UNSUPPORTED,
             f"{self.where}: counts no requests and errors for each target",
+            where=self.where,
+        )
+
+    def preview(self) -> tuple[str, ...] | None:
+        """Return the targets that get the requests that ask for the new release; none if requests cannot ask."""
+        return None
+
+    def set_preview(self, names: Sequence[str]) -> bool:
+        """Have these targets, and no others, get the requests that ask for the new release, in standby too.
+
+        What is in flight for them counts as ever. A target that cannot serve is passed over, and without any the
+        requests are balanced like all others. Returns whether anything changed.
+        """
+        raise LoadBalancerError(
+            LoadBalancerErrorKind.UNSUPPORTED,
+            f"{self.where}: requests cannot ask for the new release",
             where=self.where,
         )
 

@@ -30,6 +30,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer i
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import (
     _haproxy_state as state,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_preview import (
+    PreviewMap,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_sessions import (
     SessionTable,
 )
@@ -65,6 +68,9 @@ _WORDS = {Admin.ACTIVE: "ready", Admin.MAINTENANCE: "maint"}
 _IDLE = frozenset({Admin.STANDBY, Admin.DRAINING})
 # Others look at load or at the request first: leastconn spreads idle servers evenly, whatever their weights.
 _BY_WEIGHT = frozenset({"roundrobin", "static-rr"})
+# With leastconn HAProxy 2.6 takes a server that such a request has come to for one that may be used, drained or not,
+# and dies when it is then made ready.
+_PREVIEWS = frozenset({"roundrobin", "random", "first"})
 _AT_ONCE = 64
 """Weights in one line: the longest names then fill half of the 16 KB that HAProxy reads at a time."""
 
@@ -91,6 +97,7 @@ class HaproxyLoadBalancer(LoadBalancer):
         self._confirm = confirm
         self._work = WorkCounter(socket, master, self._backend)
         self._sessions = SessionTable(socket, master, self._backend)
+        self._preview = PreviewMap(socket, backend, config.path.parent if config else None)
         self._shared = SharedRead(self._read_servers)
 
     @property
@@ -126,6 +133,7 @@ class HaproxyLoadBalancer(LoadBalancer):
             settle=0.05,
             shares=balance in _BY_WEIGHT,
             balance=balance,
+            preview=self._previews(balance),
         )
 
     def _balance(self) -> str:
@@ -265,6 +273,32 @@ class HaproxyLoadBalancer(LoadBalancer):
             )
         return {name: found[name] for name in names if name in found}
 
+    def preview(self) -> tuple[str, ...] | None:
+        """Return what the backend's map has; none where the backend has no such map."""
+        return self._preview.names() if self._previews(self._balance()) else None
+
+    def _previews(self, balance: str) -> bool:
+        return bool(self._preview.known_as) and balance.partition("(")[0] in _PREVIEWS
+
+    def set_preview(self, names: Sequence[str]) -> bool:
+        """Change the map at once, read it back, and its file."""
+        wanted = tuple(sorted({checked_name("name", name) for name in names}))
+        if self.preview() is None:
+            self._fail(Kind.UNSUPPORTED, "the backend has no preview, or balances by leastconn")
+        changed = self._preview.names() != wanted
+        if changed:
+            answer = self._preview.set(wanted)
+            if self._preview.names() != wanted:
+                self._fail(Kind.UNSUPPORTED, "refused to set what can be previewed", answer)
+        self._write_preview()
+        return changed
+
+    def _write_preview(self) -> bool:
+        try:
+            return self._preview.write()
+        except OSError as failure:
+            self._fail(Kind.PERSIST_FAILED, f"cannot write the map of the preview ({failure})")
+
     def deregister(self, name: str) -> Change:
         """Drain, make sure that it is idle, put it into maintenance, delete it, and see it gone."""
         name = checked_name("name", name)
@@ -315,14 +349,15 @@ class HaproxyLoadBalancer(LoadBalancer):
         """Bring the managed part of haproxy.cfg in step with what runs; no reload."""
         if self._config is None:
             return False
-        return self._config.update(self._in_step)
+        previewed = self._write_preview()
+        return self._config.update(self._in_step) or previewed
 
     def persisted(self) -> bool:
         """Whether the managed part is in step now; true when there is no file to keep in step."""
         if self._config is None:
             return True
         text = self._config.read()
-        return self._in_step(text) == text
+        return self._in_step(text) == text and self._preview.written()
 
     def _in_step(self, text: str) -> str:
         """Called under the file's lock, so that nothing older than the last writer saw is written."""

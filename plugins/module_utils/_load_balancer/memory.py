@@ -55,12 +55,20 @@ class _Entry:
 class MemoryLoadBalancer(LoadBalancer):
     """A backend whose health, load and faults the test decides."""
 
-    def __init__(self, clock: Clock, *, looks_until_up: int = 2, backend: str = "memory") -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        looks_until_up: int = 2,
+        backend: str = "memory",
+        preview: bool = False,
+    ) -> None:
         self._clock = clock
         self._looks = looks_until_up
         self._backend = backend
         self._entries: dict[str, _Entry] = {}
         self._persisted: tuple[Target, ...] = ()
+        self._preview: tuple[str, ...] | None = () if preview else None
         self._faults: dict[str, list[CutoverError]] = {}
         self._guard = threading.RLock()
         self.calls: list[tuple[float, str, str]] = []
@@ -129,6 +137,7 @@ class MemoryLoadBalancer(LoadBalancer):
                 settle=0.0,
                 shares=True,
                 balance="by weight",
+                preview=self._preview is not None,
             )
 
     def targets(self) -> tuple[Target, ...]:
@@ -192,6 +201,19 @@ class MemoryLoadBalancer(LoadBalancer):
         """Return what the test decided."""
         with self._called("traffic", ",".join(checked_name("name", name) for name in names)):
             return {name: self._entries[name].traffic for name in names if name in self._entries}
+
+    def preview(self) -> tuple[str, ...] | None:
+        """Return what set_preview() was told last."""
+        return self._preview
+
+    def set_preview(self, names: Sequence[str]) -> bool:
+        """Remember them."""
+        with self._called("set_preview", " ".join(names)):
+            wanted = tuple(sorted({checked_name("name", name) for name in names}))
+            if self._preview is None:
+                self._fail(Kind.UNSUPPORTED, "made without a preview")
+            changed, self._preview = wanted != self._preview, wanted
+            return changed
 
     def deregister(self, name: str) -> Change:
         """Remove an idle target."""

@@ -125,6 +125,8 @@ def _beside(
     )
     found = rolling.decide(replace(goal, wants=(small,)), world, busy).tracks
     tracks = [track for track in found if not _takes_away_what_serves(track, world)]
+    if percent == 0:
+        return [track for track in map(_for_who_asks, tracks) if not _waits(track, world)]
     if not serving:  # nothing to share with: what the weights were, they stay
         return tracks
     old, new = weights.shares(percent, serving, count)
@@ -145,6 +147,21 @@ def _takes_away_what_serves(track: Track, world: World) -> bool:
         and replica is not None
         and replica.phase in (Phase.SERVING, Phase.UNHEALTHY)
     )
+
+
+def _for_who_asks(track: Track) -> Track:
+    """Bring it up without a share: only requests that ask for it get it."""
+    if not any(step.verb is Verb.ACTIVATE for step in track.steps):
+        return track
+    kept = [step for step in track.steps if step.verb not in (Verb.ACTIVATE, Verb.CONFIRM)]
+    return Track((*kept, replace(track.steps[-1], verb=Verb.CHECK)))
+
+
+def _waits(track: Track, world: World) -> bool:
+    """Tell whether it is up as far as it goes without a share."""
+    replica = world.find(track.replica)
+    there = replica is not None and replica.phase is Phase.STANDBY
+    return there and track.replica in world.checked and track.steps[-1].verb is Verb.CHECK
 
 
 def _weighted(track: Track, weight: int) -> Track:

@@ -40,17 +40,19 @@ def parse_steps(fields: Fields, defaults: Analysis) -> tuple[CanaryStep, ...]:
     if len(items) > MAX_STEPS:
         raise InvalidInput(path, len(items), f"must have at most {MAX_STEPS} steps")
     steps: list[CanaryStep] = []
-    highest = 0
+    highest = -1
     for index, item in enumerate(items):
         step = _step(item, f"{path}[{index}]", defaults)
         if step.kind != "weight" and not steps:
             raise InvalidInput(f"{path}[0]", step.kind, "must be a weight")
+        if step.kind == "analysis" and highest == 0:
+            raise InvalidInput(f"{path}[{index}]", step.kind, "needs a weight above 0 before it")
         if step.kind == "weight":
             if step.weight <= highest:
                 raise InvalidInput(
                     f"{path}[{index}].weight",
                     step.weight,
-                    f"canary weights must increase within 1-99, this one above {highest}",
+                    f"canary weights must increase within 0-99, this one above {highest}",
                 )
             highest = step.weight
         steps.append(step)
@@ -73,11 +75,11 @@ def _step(item: object, path: str, defaults: Analysis) -> CanaryStep:
 
 def _weight(fields: Fields) -> int:
     value = fields.raw("weight")
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 99:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 99:
         raise InvalidInput(
             fields.path("weight"),
             value,
-            "canary weights must increase within 1-99 percent; all traffic is what comes after the last step",
+            "canary weights must increase within 0-99 percent; all traffic is what comes after the last step",
         )
     return value
 

@@ -59,6 +59,7 @@ defaults
 # Named like the backend on purpose: HAProxy then finds the frontend by that name, and no server of the backend.
 frontend shop
     bind 127.0.0.1:{port}
+    http-request set-var(txn.preview) str(1) if {{ req.hdr(X-Preview) -m str 1 }}
     default_backend shop
 """
 
@@ -116,11 +117,17 @@ class Haproxy:
         self.headers: dict[str, str] = {}
         self.config.write_text(
             CONFIG.format(dir=directory, port=self.port)
-            + BACKEND.format(name="shop", balance=balance, more=more)
+            + BACKEND.format(name="shop", balance=balance, more=f"{more}\n    {self._preview()}")
             + BACKEND.format(name="other", balance="roundrobin", more="")
             + "\nbackend fixed\n    balance source\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
+
+    def _preview(self) -> str:
+        """Return the rule by which requests ask for the new release, as the role writes it."""
+        file = self.dir / "preview-shop.map"
+        file.touch()
+        return f"use-server %[rand(60),map({file})] if {{ var(txn.preview) -m found }}"
 
     def start(self) -> None:
         """Start it and wait until it answers."""

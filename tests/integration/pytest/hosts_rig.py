@@ -115,16 +115,19 @@ class Fleet:
 
     def targets(self, backend: str = "shop") -> dict[str, str]:
         """Return the status of every server that HAProxy has, as a stranger sees it."""
+        lines = self._ask(f"show stat {backend} 4 -1").strip().splitlines()
+        table = csv.DictReader([lines[0].removeprefix("# "), *lines[1:]])
+        return {row["svname"]: row["status"] for row in table}
+
+    def _ask(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(5)
             connection.connect(str(self.socket))
-            connection.sendall(f"show stat {backend} 4 -1\n".encode())
+            connection.sendall(f"{command}\n".encode())
             chunks = []
             while chunk := connection.recv(65536):
                 chunks.append(chunk)
-        lines = b"".join(chunks).decode().strip().splitlines()
-        table = csv.DictReader([lines[0].removeprefix("# "), *lines[1:]])
-        return {row["svname"]: row["status"] for row in table}
+        return b"".join(chunks).decode()
 
     def replicas(self, member: str) -> dict[str, str]:
         """Return the version of every container of a host that runs, by name."""
@@ -147,7 +150,7 @@ class Fleet:
             assert self.targets(balancer["backend"]) == dict.fromkeys(names, "UP")
 
     def clean(self) -> None:
-        """Remove everything of these hosts."""
+        """Remove everything of these hosts, and what HAProxy still knows of them."""
         for member in self.members:
             label = f"label=immutable.cutover.app={self.app(member)}"
             command = ["docker", "ps", "-aq", "--filter", label]
@@ -157,6 +160,10 @@ class Fleet:
                     ["docker", "rm", "-f", *found.split()], check=True, stdout=subprocess.DEVNULL
                 )
             subprocess.run(["docker", "network", "rm", self.network(member)], check=False)
+        for backend in ("shop", "shop2"):
+            for server in self.targets(backend):
+                name = f"{backend}/{server}"
+                self._ask(f"set server {name} state maint; del server {name}")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _network(self, member: str) -> None:

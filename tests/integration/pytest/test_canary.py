@@ -8,10 +8,12 @@ Playbooks, HAProxy and containers are the real ones; what is counted is what cli
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import math
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
@@ -23,12 +25,14 @@ from tools.chaos import check
 from tools.chaos.rig import Playing, Release, Site, own_site
 from tools.loadgen import Load
 from tools.loadgen.outcome import HTTP_5XX, OK, Row, read_rows
-from tools.sample import rows
+from tools.sample import free_port, rows
 
 LOAD = ("--timeout", "60", "--connect-timeout", "30")
 NO_LOOK = {"analysis": {"max_error_rate": 100}}
 """On a busy host a request may fail for reasons of the host: where figures are not the matter, they do not decide."""
 Z_99 = 2.5758
+ASKS = {"X-Canary": "yes"}
+PREVIEW_PORT = free_port()
 PATIENCE = 300.0
 """Seconds for one playbook, however busy the host is."""
 
@@ -36,7 +40,8 @@ PATIENCE = 300.0
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
     """HAProxy that shares by weight, and a state folder of these tests."""
-    with own_site("canary", balance="roundrobin") as made:
+    preview = {"header": "X-Canary", "value": "yes", "bind": f"127.0.0.1:{PREVIEW_PORT}"}
+    with own_site("canary", balance="roundrobin", preview=preview) as made:
         yield made
 
 
@@ -113,6 +118,68 @@ def at_hold(site: Site, release: Release) -> str:
     assert "is held at gate" in text, text
     assert site.lease()["holder"] is None
     return release_of(site, release)
+
+
+def answer(port: int, headers: Mapping[str, str]) -> tuple[int, str]:
+    """Ask on a connection of its own; return the status and the replica that answered."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("GET", "/", headers=dict(headers))
+        response = connection.getresponse()
+        response.read()
+        return response.status, response.headers.get("X-App-Instance", "")
+    finally:
+        connection.close()
+
+
+class Asking:
+    """Somebody who asks for the new release all the time, one request after the other."""
+
+    def __init__(self, port: int) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self._port = port
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._ask)
+
+    def _ask(self) -> None:
+        while not self._over.wait(0.02):
+            try:
+                self.answers.append(answer(self._port, ASKS))
+            except OSError as failure:
+                self.answers.append((0, str(failure)))
+
+    def __enter__(self) -> Asking:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("ends", ["promote", "abort"])
+def test_ro_13_only_who_asks_gets_a_canary_without_a_share(
+    site: Site, stable: Release, ends: str
+) -> None:
+    release = canary(site, {"weight": 0}, {"pause": {}})
+    port = site.sample.port
+    with loaded(site) as load, Asking(port) as asking:
+        new = at_hold(site, release)
+        asked = [answer(port, ASKS)[1] for _number in range(20)]
+        shown = [answer(PREVIEW_PORT, {})[1] for _number in range(5)]
+        others = [answer(port, {"X-Canary": "no"})[1] for _number in range(20)]
+        assert all(f"-{new}-" in instance for instance in asked + shown), (asked, shown)
+        assert not any(f"-{new}-" in instance for instance in others), others
+        played(site, ends, release)
+        result = load.stop()
+        seen = {row.instance for row in written(load)}
+    assert (result.failed_by_outcome, result.planned) == ({}, result.accounted)
+    assert {status for status, _instance in asking.answers} == {200}, asking.answers
+    check.converged(site, release if ends == "promote" else stable)
+    if ends == "abort":
+        assert not any(f"-{new}-" in instance for instance in seen), seen
+        assert f"-{new}-" not in answer(port, ASKS)[1]
+    check.unchanged(site, release if ends == "promote" else stable)
 
 
 def test_ro_13_the_share_is_what_the_weight_says_and_promote_goes_on(

@@ -51,7 +51,7 @@ class Bench(Protocol):
 
 class MemoryBench:
     def __init__(self) -> None:
-        self.memory = MemoryLoadBalancer(CLOCK)
+        self.memory = MemoryLoadBalancer(CLOCK, preview=True)
         self.lb: LoadBalancer = self.memory
         self._unready: set[int] = set()
 
@@ -73,7 +73,7 @@ class MemoryBench:
 
 class HaproxyBench:
     def __init__(self, directory: Path) -> None:
-        self.haproxy = Haproxy(directory)
+        self.haproxy = Haproxy(directory, balance="roundrobin")
         self.lb = self.haproxy.driver()
         self._dir = directory
         self.apps: list[App] = []
@@ -123,6 +123,27 @@ def test_probe_says_what_it_can(bench: Bench) -> None:
     assert can.standby and can.health and can.weight and can.persistence
     assert can.in_flight is Quality.EXACT
     assert bench.lb.targets() == ()
+
+
+def test_what_is_previewed_is_what_was_said_last(bench: Bench) -> None:
+    assert bench.lb.probe().preview and bench.lb.preview() == ()
+    for name in ("new-1", "new-2", "old-1"):
+        targets.register_standby(bench.lb, name, *bench.app(name))
+    targets.offer(bench.lb, "old-1", lambda other: other.startswith("old"))
+    targets.offer(bench.lb, "new-1", lambda other: other.startswith("new"))
+    targets.offer(bench.lb, "new-2", lambda other: other.startswith("new"))
+    assert bench.lb.preview() == ("new-1", "new-2")
+    assert not bench.lb.set_preview(["new-2", "new-1"]), "it was so already"
+    bench.lb.persist()
+    assert bench.lb.persisted()
+    bench.restart()
+    assert bench.lb.preview() == ("new-1", "new-2")
+    targets.start_drain(bench.lb, "new-1")
+    assert bench.lb.preview() == ("new-2",)
+    targets.deregister(bench.lb, "new-2")
+    assert bench.lb.preview() == ()
+    bench.lb.persist()
+    assert bench.lb.persisted()
 
 
 def test_a_registered_target_waits_in_standby_and_gets_healthy(bench: Bench) -> None:

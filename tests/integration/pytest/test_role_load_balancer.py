@@ -168,10 +168,10 @@ class Site:
         targets.await_healthy(lb, name, 10, CLOCK)
         targets.activate(lb, name)
 
-    def get(self, timeout: float = 5) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+    def get(self, timeout: float = 5, port: int = 0, headers: dict[str, str] | None = None) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", port or self.port, timeout=timeout)
         try:
-            connection.request("GET", "/")
+            connection.request("GET", "/", headers=headers or {})
             return connection.getresponse().read().decode()
         finally:
             connection.close()
@@ -385,6 +385,66 @@ def test_requests_wait_for_a_target_or_get_the_page(site: Site) -> None:
     short = [{**backend, "hold_requests": 1, "maintenance_page": "<p>Later</p>"}]
     assert site.play(load_balancer_backends=short)["failed"] == 0
     assert site.get() == "<p>Later</p>"
+
+
+def test_who_asks_gets_what_is_previewed_and_nobody_else(site: Site) -> None:
+    """By header, cookie and listener; over a reload and a restart, and the role leaves it as it is."""
+    shown = free_port()
+    preview = {"header": "X-New", "cookie": "new", "value": "yes", "bind": f"127.0.0.1:{shown}"}
+    backend = {
+        "name": "shop",
+        "bind": f"127.0.0.1:{site.port}",
+        "balance": "roundrobin",
+        "preview": preview,
+    }
+    asked = [{"X-New": "yes"}, {"Cookie": "a=b; new=yes"}]
+    plain = [{}, {"X-New": "no"}, {"Cookie": "new=no"}]
+
+    def answers() -> tuple[set[str], set[str]]:
+        who_asks = {site.get(headers=headers) for headers in asked} | {site.get(port=shown)}
+        return who_asks, {site.get(headers=headers) for headers in plain}
+
+    assert site.play(load_balancer_backends=[backend])["failed"] == 0
+    site.up("one")
+    assert answers() == ({"one"}, {"one"}), "with nothing to preview all are balanced alike"
+    lb = site.lb()
+    targets.register_standby(lb, "two", site.app("two"), 8080)
+    targets.await_healthy(lb, "two", 10, CLOCK)
+    targets.offer(lb, "two", lambda other: False)
+    lb.persist()
+    assert answers() == ({"two"}, {"one"})
+    assert site.play(load_balancer_backends=[backend])["changed"] == 0
+    changed = site.play(load_balancer_backends=[backend], load_balancer_max_connections=1500)
+    assert (changed["failed"], changed["changed"]) == (0, 1)
+    # After a reload what is in standby is in maintenance, until the next run puts that right.
+    assert answers() == ({"one"}, {"one"})
+    lb.set_state("two", Admin.STANDBY)
+    targets.await_healthy(lb, "two", 10, CLOCK)
+    assert answers() == ({"two"}, {"one"})
+    targets.start_drain(lb, "two")
+    assert answers() == ({"one"}, {"one"})
+
+
+@pytest.mark.parametrize(
+    ("preview", "balance"),
+    [
+        ({"value": "1"}, "first"),
+        ({"header": "X New"}, "first"),
+        ({"header": "X-New", "value": "1\n use_backend x"}, "first"),
+        ({"header": "X-New"}, "leastconn"),
+    ],
+)
+def test_b_what_cannot_be_asked_with_is_refused(
+    site: Site, preview: dict[str, str], balance: str
+) -> None:
+    bind = f"127.0.0.1:{site.port}"
+    backend = {"name": "shop", "bind": bind, "preview": preview, "balance": balance}
+    assert site.play(load_balancer_backends=[backend])["failed"] == 1
+    said = (
+        "load_balancer_backends.shop.preview: needs a balance other than leastconn, at least one of"
+    )
+    assert said in " ".join(site.said.split())
+    assert site.client.containers.list(all=True, filters={"name": site.name}) == []
 
 
 @pytest.mark.parametrize("option", [{"hold_requests": 301}, {"maintenance_page": "x" * 12001}])

@@ -62,6 +62,19 @@ PLANS = [
         ["weigh a1*1 a2*1", "4-pause-at-50 approval 0", "weigh b1*1", *ROLL[1:]],
     ),
     ("ends-with-a-weight", "a1:serving*9 a2:serving*9 b1:serving*2", canary_goal("b", 2, "10 hold 50", "2"), ROLL),
+    # Weight 0: up without a share, for requests that ask for it.
+    (
+        "who-asks", "a1:serving a2:serving", canary_goal("b", 2, "0 hold 10 hold"),
+        [
+            "b1 start ready register check", "2-pause-at-0 approval 0", "weigh a1*9 a2*9",
+            "b1 ready register activate*2 confirm", "4-pause-at-10 approval 0", *ROLL,
+        ],
+    ),
+    (
+        "only-who-asks", "a1:serving a2:serving b1:standby", canary_goal("b", 2, "0 hold"),
+        ["2-pause-at-0 approval 0", "b1 ready register activate confirm", *ROLL[1:]],
+    ),
+    ("undo-who-asks", "a1:serving a2:serving b1:draining", goal("a", 2), [f"b1 {GONE}"]),
     # What is seen is put right: weights, canary, an old target without its container.
     ("weights-lost", "a1:serving a2:serving b1:serving", canary_goal("b", 2, "10 hold"), ["weigh a1*9 a2*9 b1*2", "2-pause-at-10 approval 0", *ROLL]),
     (

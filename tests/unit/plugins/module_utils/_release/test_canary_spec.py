@@ -54,15 +54,17 @@ def test_steps_are_read_and_written_back() -> None:
 
 BAD = [
     ("B20-none", [], "strategy.steps: needs at least one step"),
-    ("B20-zero", [{"weight": 0}], "strategy.steps[0].weight: canary weights must increase within 1-99"),
-    ("B20-all", [{"weight": 100}], "strategy.steps[0].weight: canary weights must increase within 1-99"),
-    ("B20-101", [{"weight": 101}], "strategy.steps[0].weight: canary weights must increase within 1-99"),
+    ("B20-zero", [{"weight": 5}, {"weight": 0}], "strategy.steps[1].weight: canary weights must increase within 0-99, this one above 5, found 0"),
+    ("B20-zero-analysis", [{"weight": 0}, {"analysis": {}}], "strategy.steps[1]: needs a weight above 0 before it"),
+    ("B20-negative", [{"weight": -1}], "strategy.steps[0].weight: canary weights must increase within 0-99"),
+    ("B20-all", [{"weight": 100}], "strategy.steps[0].weight: canary weights must increase within 0-99"),
+    ("B20-101", [{"weight": 101}], "strategy.steps[0].weight: canary weights must increase within 0-99"),
     (
         "B20-text", [{"weight": "10"}],
-        "strategy.steps[0].weight: canary weights must increase within 1-99 percent; all traffic is what comes after the last step, found string '10'",
+        "strategy.steps[0].weight: canary weights must increase within 0-99 percent; all traffic is what comes after the last step, found string '10'",
     ),
     ("B20-true", [{"weight": True}], "strategy.steps[0].weight"),
-    ("B20-same", [{"weight": 10}, {"weight": 10}], "strategy.steps[1].weight: canary weights must increase within 1-99, this one above 10, found 10"),
+    ("B20-same", [{"weight": 10}, {"weight": 10}], "strategy.steps[1].weight: canary weights must increase within 0-99, this one above 10, found 10"),
     ("B20-down", [{"weight": 10}, {"pause": 1}, {"weight": 5}], "strategy.steps[2].weight"),
     ("B20-first", [{"pause": 10}, {"weight": 10}], "strategy.steps[0]: must be a weight"),
     ("B20-many", [{"pause": 1}] * 51, "strategy.steps: must have at most 50 steps"),

@@ -58,7 +58,7 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B19-blue-green", "strategy", {"type": "blue_green", "max_surge": 2}, "strategy.max_surge", "has no meaning with type blue_green", "found 2"),
     ("B19-recreate", "strategy", {"type": "recreate", "max_unavailable": 1}, "strategy.max_unavailable", "has no meaning with type recreate", "found 1"),
     ("B19-approval", "strategy", {"approval": True}, "strategy.approval", "has no meaning with type rolling, only with blue_green", "found boolean true"),
-    ("B19-two-phase", "strategy", {"type": "rolling", "two_phase": True}, "strategy.two_phase", "has no meaning with type rolling, only with blue_green", "found"),
+    ("B19-two-phase", "strategy", {"two_phase": True}, "strategy.two_phase", "has no meaning with type rolling, only with blue_green", "found"),
     ("B19-pause", "strategy", {"type": "recreate", "pause": 5}, "strategy.pause", "has no meaning with type recreate, only with blue_green", "found 5"),
     ("B06-approval", "strategy", {"type": "blue_green", "approval": "yes"}, "strategy.approval", "must be true or false", "string 'yes'"),
     ("B27-delay", "strategy", {"type": "blue_green", "scale_down_delay": -1}, "strategy.scale_down_delay", "seconds, 0-86400", "found -1"),
@@ -68,11 +68,11 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B19-negative", "strategy", {"max_unavailable": -1}, "strategy.max_unavailable", "must be an integer 0-100", "found -1"),
     ("B19-boolean", "strategy", {"max_surge": True}, "strategy.max_surge", "must be an integer 0-100", "boolean true"),
     ("B20", "strategy", {"type": "canary"}, "strategy.steps", "needs at least one step: weight: N, pause", "list"),
-    ("B20-0", "strategy", {"type": "canary", "steps": [{"weight": 0}]}, "strategy.steps[0].weight", "canary weights must increase within 1-99", "0"),
-    ("B20-101", "strategy", {"type": "canary", "steps": [{"weight": 101}]}, "strategy.steps[0].weight", "canary weights must increase within 1-99", "101"),
+    ("B20-0", "strategy", {"type": "canary", "steps": [{"weight": -1}]}, "strategy.steps[0].weight", "canary weights must increase within 0-99", "-1"),
+    ("B20-101", "strategy", {"type": "canary", "steps": [{"weight": 101}]}, "strategy.steps[0].weight", "canary weights must increase within 0-99", "101"),
     (
         "B20-down", "strategy", {"type": "canary", "steps": [{"weight": 9}, {"weight": 3}]}, "strategy.steps[1].weight",
-        "canary weights must increase within 1-99", "3",
+        "canary weights must increase within 0-99", "3",
     ),
     ("B20-other-type", "strategy", {"steps": [{"weight": 9}]}, "strategy.steps", "has no meaning with type rolling, only with canary", "list"),
     (
