@@ -111,7 +111,7 @@ def _own_layers(
     folder: str,
     run: Run,
 ) -> t.Iterator[tuple[str, t.Callable[[], Layer]]]:
-    if recipe.kind == "base":
+    if recipe.suite:
         yield "packages", lambda: bootstrap(recipe.suite, lock, store, folder, run)
     if lock.python:
         path = os.path.join(folder, "wheels.tar")

@@ -149,7 +149,7 @@ def _check_entries(path: str, lock: Lock) -> None:
 def input_checksums(recipe: Recipe) -> tuple[tuple[str, str], ...]:
     """Return what each resolved part was asked for, so that only a changed part is resolved again."""
     parts: dict[str, object] = {}
-    if recipe.kind == "base":
+    if recipe.suite:
         parts["apt"] = {"suite": recipe.suite, "packages": sorted(recipe.apt)}
     if recipe.python is not None:
         with open(requirements_path(recipe), "rb") as stream:

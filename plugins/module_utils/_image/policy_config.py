@@ -60,7 +60,7 @@ def base_by_digest(check: ImageUnderCheck) -> t.Iterator[Found]:
         if not _DIGEST.match(named):
             yield Found(f"label {_BASE_DIGEST} names no digest: what it was built on is unknown")
         return
-    if check.kind == "base":
+    if not baked.recipe.base:
         return
     record, base = baked.base_record, check.base
     if record is None or base is None:
