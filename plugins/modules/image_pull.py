@@ -38,7 +38,7 @@ options:
     default: true
   output:
     description: Folder that also gets the images, as M(immutable.cutover.image) would bake them there, for example to
-      hand them on with M(immutable.cutover.image_load). Needed with O(load=false).
+      hand them on with M(immutable.cutover.image_load), or to bake an app on a base. Needed with O(load=false).
     type: path
     default: ''
   refresh_signatures:

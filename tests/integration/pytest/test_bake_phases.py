@@ -96,7 +96,7 @@ class Shop:
             "lock": self.recipe.with_suffix(".lock").exists(),
             "fetch": any((self.root / "store/sha256").glob("*")),
             "bake": record is not None,
-            "attest": record is not None and len(attachments(self.output, record)) == 3,
+            "attest": record is not None and len(attachments(self.output, record)) == 4,
             "push": record is not None and self.pushed(record),
         }
         return {phase for phase, there in found.items() if there}
@@ -107,7 +107,7 @@ class Shop:
         digest = record.manifest_digest
         if registry.head_manifest(APP, digest) is None:
             return False
-        return len(registry.referrers(APP, digest)) == 3
+        return len(registry.referrers(APP, digest)) == 4
 
 
 @pytest.fixture
