@@ -65,6 +65,7 @@ class Shop:
             "bake_state_dir": str(self.root / "state"),
             "bake_key": str(self.root / "key.pem"),
             "bake_registry": self.registry.options(),
+            "bake_push_inputs": True,
             "bake_load": False,
             "bake_install_packages": False,
         }
@@ -107,7 +108,8 @@ class Shop:
         digest = record.manifest_digest
         if registry.head_manifest(APP, digest) is None:
             return False
-        return len(registry.referrers(APP, digest)) == 4
+        # The four documents, and what it was baked from.
+        return len(registry.referrers(APP, digest)) == 5
 
 
 @pytest.fixture
