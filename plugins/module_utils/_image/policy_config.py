@@ -9,7 +9,6 @@ import re
 import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._image.finding import (
-    FOREIGN,
     Found,
     ImageUnderCheck,
 )
@@ -18,6 +17,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
     ENVIRONMENT_WORDS,
     version_problem,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import FOREIGN
 from ansible_collections.immutable.cutover.plugins.module_utils._image.secret_scan import (
     known_secret,
     url_password,

@@ -80,6 +80,7 @@ class PullOptions:
     prefix: str = ""
     check: bool = False
     refresh_signatures: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -189,10 +190,15 @@ class Pull:
         )
         image = remote_image(name, digest, manifest, config)
         # Also checks that it is one of ours, and under which name, before anything is written.
-        record = image.record({layer.diff_id: layer.blob.size for layer in image.layers})
+        record = self._record(image, {layer.diff_id: layer.blob.size for layer in image.layers})
         if not means(self.reference.name, record.name):
             raise InvalidInput("images", name, f"{digest} is an image of {record.name}")
         return image
+
+    def _record(self, image: RemoteImage, sizes: t.Mapping[str, int]) -> BakeRecord:
+        if self.options.foreign and not image.ours:
+            return image.foreign_record(sizes, without_host(self.reference.name))
+        return image.record(sizes)
 
     def _would(
         self, image: RemoteImage, loaded: BakeRecord | None, stored: BakeRecord | None
@@ -225,7 +231,7 @@ class Pull:
         spared = self._spared(image, sizes)
         missing = [layer for layer in wanted.values() if layer.diff_id not in spared]
         sizes.update(self._download(missing, layout))
-        record = image.record(sizes)
+        record = self._record(image, sizes)
         blobs = [Blob(layer.digest, layer.size) for layer in record.layers]
         layout.add_bytes(image.config)
         layout.add_bytes(image_manifest(image.config, blobs))
