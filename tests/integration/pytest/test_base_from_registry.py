@@ -195,10 +195,14 @@ def test_a_base_may_stand_on_what_somebody_else_built(
     app = on(dataclasses.replace(elsewhere, base=base.reference))
     top = elsewhere.record(app)
     assert top.layers[: len(base.layers)] == base.layers
-    for recipe in (middle, app):
+    built = elsewhere.docker("built", "RUN groupadd --gid 10004 built\nUSER 10001\n")
+    assert elsewhere.record(built).layers[: len(pulled["record"]["layers"])] == base.layers[:2]
+    for recipe in (middle, app, built):
         verified = elsewhere.verify(recipe)
         assert (verified["same"], verified["difference"]) == (True, "")
-    assert [image["passed"] for image in elsewhere.check(middle, app)["images"]] == [True, True]
+    assert [image["passed"] for image in elsewhere.check(middle, app, built)["images"]] == [
+        True
+    ] * 3
     attest(elsewhere, app)
     kept = {item.artifact_type: item for item in attachments(Output(str(output)), top)}
     bill = json.loads(payload(Output(str(output)), kept["application/vnd.cyclonedx+json"]))
