@@ -71,3 +71,5 @@ requirements:
   - requests (Python library; comes with C(python3-docker) on Debian)
   - oras (Python library, only for a registry that wants a token in the place of a password)
 """
+
+    OPTIONAL = DOCUMENTATION.replace("    type: dict\n    required: true\n", "    type: dict\n", 1)

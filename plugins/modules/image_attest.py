@@ -12,10 +12,10 @@ short_description: Describe baked images and sign them
 version_added: 0.1.0
 description:
   - Attaches to the image of each recipe a bill of materials (CycloneDX 1.6), a provenance (in-toto Statement v1 with
-    the SLSA predicate v1) and, with O(key), a signature (DSSE) that covers the image and both.
+    the SLSA predicate v1), the lock and, with O(key), a signature (DSSE) that covers the image and all of them.
   - They are attached as OCI referrers in O(output), so the digests of the image never move. Each kind is attached
     once; a newer one takes the place of the older.
-  - Both documents are made from the locks, not by a scan, and hold no clock. Attesting again changes nothing until an
+  - The documents are made from the locks, not by a scan, and hold no clock. Attesting again changes nothing until an
     input, or the commit of the recipe's files, is another one.
   - Works without a network. Without O(key) the images stay unsigned, which the result says.
   - The provenance claims SLSA Build L1 and no more.
@@ -101,8 +101,8 @@ images:
       type: list
       elements: dict
 before:
-  description: For each tag the digests of C(sbom), C(provenance) and what was C(signed), its C(signers), and whether
-    the signature is C(on_host).
+  description: For each tag the digests of C(sbom), C(provenance), C(lock) and what was C(signed), its C(signers), and
+    whether the signature is C(on_host).
   returned: success
   type: dict
 after:

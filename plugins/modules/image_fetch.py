@@ -14,12 +14,15 @@ description:
   - Downloads every OS package and wheel that the locks name and O(store) lacks, with the host's own sources, index,
     trust and proxy, and checks each by its sha256. What has another hash never gets into the store.
   - After it M(immutable.cutover.image) bakes with O(immutable.cutover.image#module:fetch=false), without a network.
+  - With O(registry) what the repository of the image has of them comes from there, as M(immutable.cutover.image_push)
+    with O(immutable.cutover.image_push#module:inputs=true) left it, and only the rest from an archive or index.
   - Resolves nothing. A lock that does not match its recipe is a failure.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
   - immutable.cutover._attributes
   - immutable.cutover._image
+  - immutable.cutover._registry.optional
 options:
   output:
     description: Not used by this module. It is there so that all phases take the same options.
@@ -44,6 +47,11 @@ EXAMPLES = r"""
     recipes:
       - recipes/base/bake.yml
       - shop/bake.yml
+
+- name: Fetch what an image of last year was baked from
+  immutable.cutover.image_fetch:
+    recipes: [shop/bake.yml]
+    registry: {host: registry.example}
 
 - name: Show what is missing in the store
   immutable.cutover.image_fetch:
@@ -91,12 +99,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._main import Wor
 
 def load() -> tuple[dict[str, Any], Work]:
     """Import the module's options and what works on them."""
-    from ansible_collections.immutable.cutover.plugins.module_utils._image.front import (
-        FETCH_SPEC,
-        fetch_images,
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.fetch_front import (
+        FETCH_FROM_SPEC,
+        fetch_from,
     )
 
-    return FETCH_SPEC, fetch_images
+    return FETCH_FROM_SPEC, fetch_from
 
 
 def main() -> None:

@@ -17,8 +17,8 @@ description:
     against the configuration. Nothing is loaded that is not what was asked for.
   - Layers the engine has are not downloaded. An image that is there is left alone without asking the registry,
     except for O(refresh_signatures).
-  - Pulls only images that were baked by this collection, with layers as M(immutable.cutover.image_push) or
-    C(docker push) send them.
+  - Pulls only images that were baked by this collection, unless O(foreign=true), with layers as
+    M(immutable.cutover.image_push) or C(docker push) send them.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
@@ -38,9 +38,19 @@ options:
     default: true
   output:
     description: Folder that also gets the images, as M(immutable.cutover.image) would bake them there, for example to
-      hand them on with M(immutable.cutover.image_load). Needed with O(load=false).
+      hand them on with M(immutable.cutover.image_load), or to bake an app on a base. Needed with O(load=false).
     type: path
     default: ''
+  foreign:
+    description:
+      - Whether an image that this collection did not bake is pulled too, into O(output), for recipes to stand on. Needs
+        O(load=false), because what a release starts was baked by this collection.
+      - It is named by the digest of the image for one architecture, not by that of an index of several. Its version is
+        V(0.0.0-) and the first twelve digits of the digest.
+      - Nothing but its digest says what it is made of. A bill of materials takes what is in it from its own databases
+        (dpkg, Python), without hashes.
+    type: bool
+    default: false
   refresh_signatures:
     description:
       - Whether the registry is asked for the signature of an image that is there already, for example after a change of

@@ -48,6 +48,18 @@ options:
     type: str
     choices: [none, gzip]
     default: none
+  inputs:
+    description:
+      - Whether the packages and wheels that the image was baked from are pushed too, as one artifact that refers to
+        the image. An archive keeps the newest versions only; with these M(immutable.cutover.image_fetch) can fetch
+        what is locked as long as the registry keeps the image.
+      - They must be in O(store). The image's digest does not change.
+    type: bool
+    default: false
+  store:
+    description: Folder with the fetched inputs, each named by its sha256. Only looked into with O(inputs=true).
+    type: path
+    default: ~/.cache/immutable-cutover/store
 seealso:
   - module: immutable.cutover.image
   - module: immutable.cutover.image_pull

@@ -33,6 +33,8 @@ LONG = (
     "rollback",
     "default",
     "registry",
+    "test_bake_many",
+    "test_bake_proxy",
     "test_recover",
     "test_role_load_balancer",
 )

@@ -111,7 +111,7 @@ def _own_layers(
     folder: str,
     run: Run,
 ) -> t.Iterator[tuple[str, t.Callable[[], Layer]]]:
-    if recipe.kind == "base":
+    if recipe.suite:
         yield "packages", lambda: bootstrap(recipe.suite, lock, store, folder, run)
     if lock.python:
         path = os.path.join(folder, "wheels.tar")
@@ -139,6 +139,13 @@ def _all_wheels(lock: Lock, store: Store) -> list[Entry]:
 
 def load_base(layout: Layout, record: BakeRecord) -> BaseImage:
     """Return a baked image to build on."""
-    config = layout.read_json(record.image_id)
+    config = _without_nothing(layout.read_json(record.image_id))
     layers = tuple(Blob(layer.digest, layer.size, layer.purpose) for layer in record.layers)
     return BaseImage(record, config, layers)
+
+
+def _without_nothing(config: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """Return a configuration without the empty values that other builders write."""
+    found = {key: value for key, value in config.items() if value is not None}
+    inner = found.get("config", {})
+    return {**found, "config": {key: value for key, value in inner.items() if value is not None}}

@@ -22,6 +22,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.provenanc
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
 from ansible_collections.immutable.cutover.plugins.module_utils._image.referrers import (
+    LOCK_TYPE,
     Attachment,
     attach,
     attachments,
@@ -40,7 +41,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.verify im
     write_host_signature,
 )
 
-_NAMES = {SBOM_TYPE: "sbom", PROVENANCE_TYPE: "provenance", SIGNATURE_TYPE: "signature"}
+_DOCUMENTS = {SBOM_TYPE: "sbom", PROVENANCE_TYPE: "provenance", LOCK_TYPE: "lock"}
+_NAMES = {**_DOCUMENTS, SIGNATURE_TYPE: "signature"}
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ class Attest:
         documents = {
             SBOM_TYPE: sbom(self.output, record),
             PROVENANCE_TYPE: provenance(self.output, record, self.recipe, source),
+            LOCK_TYPE: self.inputs.lock.to_bytes(),
         }
         envelope = self._envelope(record, documents)
         for kind, document in documents.items():
@@ -162,14 +165,13 @@ class Attest:
         digests = {
             _NAMES[item.artifact_type]: item.payload_digest
             for item in attachments(self.output, record)
-            if item.artifact_type in (SBOM_TYPE, PROVENANCE_TYPE)
+            if item.artifact_type in _DOCUMENTS
         }
         known = self._known(record)
         state_dir = self.options.state_dir
         on_host = read_host_signature(state_dir, record.image_id) if state_dir else b""
         return {
-            "sbom": digests.get("sbom", ""),
-            "provenance": digests.get("provenance", ""),
+            **{name: digests.get(name, "") for name in _DOCUMENTS.values()},
             **_signed(known),
             "on_host": bool(known and on_host == known.to_bytes()),
         }

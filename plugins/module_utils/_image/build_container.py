@@ -133,6 +133,8 @@ class BuildEngine:
                 healthcheck={"test": ["NONE"]},
                 network_disabled=True,
                 host_config=host_config,
+                # The SDK would give it the proxy of the caller's own configuration, with its password.
+                use_config_proxy=False,
             )
             self.containers.append(created["Id"])
             client.start(created["Id"])

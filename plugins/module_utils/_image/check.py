@@ -60,7 +60,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_po
     RULE_IDS,
     parse_policy,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    FOREIGN,
+    BakeRecord,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
     DEFAULT_STORE,
     Store,
@@ -199,6 +202,7 @@ def check_baked(
         image = stack.enter_context(baked_contents(output.layout, record))
         below = chain[0] if chain else None
         base = _base(image, record, below, output, stack) if below else None
+        lowest = chain[-1] if chain and chain[-1].kind == FOREIGN else None
         check = ImageUnderCheck(
             image=image,
             policy=recipe.policy,
@@ -212,6 +216,7 @@ def check_baked(
                 base_record=below,
                 base_locks=tuple(_kept_locks(output, chain)),
                 store=store,
+                foreign=_base(image, record, lowest, output, stack) if lowest else None,
             ),
             scans=scans,
         )
@@ -244,7 +249,8 @@ def _chain(output: Output, record: BakeRecord) -> tuple[list[BakeRecord], list[s
         try:
             below = output.find_reference(reference)
             chain.append(below)
-            output.lock_of(below)
+            if below.kind != FOREIGN:
+                output.lock_of(below)
         except CutoverError as error:
             problems.append(error.message)
         if not chain or chain[-1].base == reference:

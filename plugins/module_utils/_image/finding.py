@@ -17,11 +17,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_po
     Policy,
     Waiver,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    FOREIGN,
+    BakeRecord,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
 from ansible_collections.immutable.cutover.plugins.module_utils._image.tar_layer import Node
 
-FOREIGN = "foreign"
 # What was found in a layer, by its digest and by what the distribution says is its own: apps share their base's layers.
 Scans = dict[tuple[str, int], "tuple[Found, ...]"]
 
@@ -91,6 +93,8 @@ class Baked:
     base_record: BakeRecord | None
     base_locks: tuple[Lock, ...]
     store: Store | None = None
+    foreign: ImageContents | None = None
+    """What somebody else built, at the bottom: what is in it is in no lock, and named by the digest alone."""
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,10 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
     }
 
 
-def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
-    """Bring the locked inputs of every recipe into the store; return what was missing."""
+def fetch_images(
+    params: Params, check: bool, first: t.Callable[[BakeInputs], None] = lambda item: None
+) -> dict[str, t.Any]:
+    """Bring the locked inputs of every recipe into the store, by C(first) what it can; return what was missing."""
     # Only this phase needs what downloads.
     from ansible_collections.immutable.cutover.plugins.module_utils._image.fetch import fetch
 
@@ -161,9 +163,11 @@ def fetch_images(params: Params, check: bool) -> dict[str, t.Any]:
     inputs = for_each(_recipes(params), read_inputs, workers)
 
     def work(item: BakeInputs) -> list[str]:
-        if check:
-            return missing_inputs(item.lock, store).names
-        return fetch(item.recipe, item.lock, store, run_tool, params.get("apt_sources", ETC_APT))
+        names = missing_inputs(item.lock, store).names
+        if names and not check:
+            first(item)
+            fetch(item.recipe, item.lock, store, run_tool, params.get("apt_sources", ETC_APT))
+        return names
 
     missing = for_each(inputs, work, workers)
     pairs = list(zip(inputs, missing, strict=True))

@@ -98,10 +98,18 @@ def read_lock(path: str) -> Lock | None:
     """Read a lock file; None if there is none."""
     try:
         with open(path, "rb") as stream:
-            data = json.loads(stream.read())
+            return parse_lock(stream.read(), path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise CutoverError(f"{path}: cannot read lock: {error}") from error
+
+
+def parse_lock(text: bytes, path: str) -> Lock:
+    """Read the bytes of a lock file; path names them in a message."""
+    try:
+        data = json.loads(text)
+    except ValueError as error:
         raise CutoverError(f"{path}: cannot read lock: {error}") from error
     if not isinstance(data, dict) or data.pop("version", None) != LOCK_VERSION:
         raise CutoverError(
@@ -149,7 +157,7 @@ def _check_entries(path: str, lock: Lock) -> None:
 def input_checksums(recipe: Recipe) -> tuple[tuple[str, str], ...]:
     """Return what each resolved part was asked for, so that only a changed part is resolved again."""
     parts: dict[str, object] = {}
-    if recipe.kind == "base":
+    if recipe.suite:
         parts["apt"] = {"suite": recipe.suite, "packages": sorted(recipe.apt)}
     if recipe.python is not None:
         with open(requirements_path(recipe), "rb") as stream:
@@ -203,5 +211,14 @@ def require_fresh(
 
 def recipe_hash(recipe: Recipe, lock: Lock) -> str:
     """Return H, the identity of a bake's inputs; written as a label and compared before any work."""
-    content = {"format": LOCK_VERSION, "recipe": recipe_checksum(recipe), "lock": lock.to_mapping()}
+    return _inputs_hash(recipe_checksum(recipe), lock)
+
+
+def hash_of_lock(lock: Lock) -> str:
+    """Return H as far as a lock alone tells it: the lock names the recipe it was made for."""
+    return _inputs_hash(lock.recipe_checksum, lock)
+
+
+def _inputs_hash(checksum: str, lock: Lock) -> str:
+    content = {"format": LOCK_VERSION, "recipe": checksum, "lock": lock.to_mapping()}
     return sha256_bytes(canonical_json(content))

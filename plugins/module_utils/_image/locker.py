@@ -134,7 +134,7 @@ class _Resolver:
 
     def apt(self) -> tuple[DebLock, ...]:
         """Return the packages of a base."""
-        if self.recipe.kind != "base":
+        if not self.recipe.suite:
             return ()
         moving: list[str] = []
         if self.old and "apt" in self.kept:

@@ -8,10 +8,10 @@ import re
 import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._image.finding import (
-    FOREIGN,
     Found,
     ImageUnderCheck,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import FOREIGN
 from ansible_collections.immutable.cutover.plugins.module_utils._image.tar_layer import Node
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import SITE
 

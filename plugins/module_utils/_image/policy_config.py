@@ -9,7 +9,6 @@ import re
 import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._image.finding import (
-    FOREIGN,
     Found,
     ImageUnderCheck,
 )
@@ -18,6 +17,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
     ENVIRONMENT_WORDS,
     version_problem,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import FOREIGN
 from ansible_collections.immutable.cutover.plugins.module_utils._image.secret_scan import (
     known_secret,
     url_password,
@@ -60,7 +60,7 @@ def base_by_digest(check: ImageUnderCheck) -> t.Iterator[Found]:
         if not _DIGEST.match(named):
             yield Found(f"label {_BASE_DIGEST} names no digest: what it was built on is unknown")
         return
-    if check.kind == "base":
+    if not baked.recipe.base:
         return
     record, base = baked.base_record, check.base
     if record is None or base is None:

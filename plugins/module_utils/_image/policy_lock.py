@@ -54,14 +54,18 @@ def is_what_was_locked(check: ImageUnderCheck) -> t.Iterator[Found]:
         yield Found("it was baked from another lock than the one beside the recipe; bake again")
     # The own lock comes last: of two locks that name one path, it is the one that holds.
     locks = (*baked.base_locks, baked.lock)
-    yield from _compare_debs(check.image, locks)
-    yield from _compare_python(check, locks)
+    yield from _compare_debs(check.image, locks, baked.foreign)
+    yield from _compare_python(check, locks, baked.foreign)
     yield from _compare_files(check.image, locks, _built_layers(baked))
     yield from _unlocked_files(check, baked)
 
 
-def _compare_debs(image: ImageContents, locks: t.Sequence[Lock]) -> t.Iterator[Found]:
-    locked = {(deb.name, deb.arch): deb.version for lock in locks for deb in lock.apt}
+def _compare_debs(
+    image: ImageContents, locks: t.Sequence[Lock], foreign: ImageContents | None
+) -> t.Iterator[Found]:
+    below = foreign.installed_debs() if foreign else []
+    locked = {(deb.name, deb.arch): deb.version for deb in below}
+    locked |= {(deb.name, deb.arch): deb.version for lock in locks for deb in lock.apt}
     there = {(deb.name, deb.arch): deb.version for deb in image.installed_debs()}
     for key in sorted(locked.keys() | there.keys()):
         yield from _difference(f"package {key[0]}", locked.get(key), there.get(key))
@@ -76,7 +80,9 @@ def _difference(what: str, locked: str | None, there: str | None) -> t.Iterator[
         yield Found(f"{what} is locked as {locked} but is {there} in the image")
 
 
-def _compare_python(check: ImageUnderCheck, locks: t.Sequence[Lock]) -> t.Iterator[Found]:
+def _compare_python(
+    check: ImageUnderCheck, locks: t.Sequence[Lock], foreign: ImageContents | None
+) -> t.Iterator[Found]:
     locked = {
         normal_name(wheel.name): normal_version(wheel.version)
         for lock in locks
@@ -90,6 +96,8 @@ def _compare_python(check: ImageUnderCheck, locks: t.Sequence[Lock]) -> t.Iterat
     ]
     brought = _brought_by_others(check.image, dists)
     missing = set(locked)
+    below = foreign.installed_python() if foreign else []
+    locked = {**{normal_name(d.name): normal_version(d.version) for d in below}, **locked}
     for dist in dists:
         name = normal_name(dist.name)
         if f"{dist.folder}/METADATA" in brought:

@@ -19,6 +19,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     StateError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.compress import gunzipped
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
+    hash_of_lock,
+    parse_lock,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     Blob,
@@ -40,7 +44,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     without_host,
     write_host_record,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.referrers import attach
+from ansible_collections.immutable.cutover.plugins.module_utils._image.referrers import (
+    LOCK_TYPE,
+    attach,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.registry import Registry
 from ansible_collections.immutable.cutover.plugins.module_utils._image.remote_image import (
     RemoteImage,
@@ -73,6 +80,7 @@ class PullOptions:
     prefix: str = ""
     check: bool = False
     refresh_signatures: bool = False
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -182,10 +190,15 @@ class Pull:
         )
         image = remote_image(name, digest, manifest, config)
         # Also checks that it is one of ours, and under which name, before anything is written.
-        record = image.record({layer.diff_id: layer.blob.size for layer in image.layers})
+        record = self._record(image, {layer.diff_id: layer.blob.size for layer in image.layers})
         if not means(self.reference.name, record.name):
             raise InvalidInput("images", name, f"{digest} is an image of {record.name}")
         return image
+
+    def _record(self, image: RemoteImage, sizes: t.Mapping[str, int]) -> BakeRecord:
+        if self.options.foreign and not image.ours:
+            return image.foreign_record(sizes, without_host(self.reference.name))
+        return image.record(sizes)
 
     def _would(
         self, image: RemoteImage, loaded: BakeRecord | None, stored: BakeRecord | None
@@ -218,7 +231,7 @@ class Pull:
         spared = self._spared(image, sizes)
         missing = [layer for layer in wanted.values() if layer.diff_id not in spared]
         sizes.update(self._download(missing, layout))
-        record = image.record(sizes)
+        record = self._record(image, sizes)
         blobs = [Blob(layer.digest, layer.size) for layer in record.layers]
         layout.add_bytes(image.config)
         layout.add_bytes(image_manifest(image.config, blobs))
@@ -280,6 +293,9 @@ class Pull:
         referrers = pull_referrers(self.registry, self.repository, record, types)
         if self.options.output and stored is None:
             output = Output(self.options.output)
+            for found in referrers:
+                if found.artifact_type == LOCK_TYPE:
+                    _keep_lock(output, record, found.payload)
             output.add(replace(record, layout=output.root))
             for found in referrers:
                 attach(output, record, found.artifact_type, found.media_type, found.payload)
@@ -303,6 +319,18 @@ class Pull:
             if not self.options.check:
                 write_host_signature(state_dir, record.image_id, found.payload)
             self._will(f"take the signature of {self.reference}")
+
+
+def _keep_lock(output: Output, record: BakeRecord, data: bytes) -> None:
+    """Keep the lock that came with an image; the image itself names the hash of it."""
+    what = f"the lock of {record.reference}"
+    lock = parse_lock(data, what)
+    found = hash_of_lock(lock)
+    if found != record.recipe_hash:
+        raise StateError(
+            f"{what} in the registry is another one: the image names {record.recipe_hash}, it has {found}"
+        )
+    output.keep_lock(record, lock)
 
 
 def _repository(reference: ImageReference, host: str, prefix: str) -> str:

@@ -44,6 +44,7 @@ PULL_SPEC: dict[str, t.Any] = {
     "load": {"type": "bool", "default": True},
     "output": {"type": "path", "default": ""},
     "refresh_signatures": {"type": "bool", "default": False},
+    "foreign": {"type": "bool", "default": False},
 }
 
 
@@ -51,6 +52,9 @@ def pull_images(params: Params, check: bool) -> dict[str, t.Any]:
     """Pull every image; nothing is changed before all options are valid."""
     if not params["load"] and not params["output"]:
         raise InvalidInput("output", "", "must be set with load: false")
+    if params.get("foreign") and params["load"]:
+        rule = "must be false with load: what is released was baked by this collection"
+        raise InvalidInput("foreign", True, rule)
     place = registry_options(params["registry"])
     references = image_references(params["images"])
     options = PullOptions(
@@ -59,6 +63,7 @@ def pull_images(params: Params, check: bool) -> dict[str, t.Any]:
         prefix=repository_prefix(params["repository_prefix"]),
         check=check,
         refresh_signatures=params.get("refresh_signatures", False),
+        foreign=params.get("foreign", False),
     )
     registry = Registry(place)
     engine = engine_images(params) if params["load"] else None

@@ -20,6 +20,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.front imp
     Params,
     _recipes,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.inputs_artifact import (
+    InputsPush,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
 from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
@@ -42,6 +46,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.registry_
     REGISTRY_SPEC,
     registry_options,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.store import (
+    DEFAULT_STORE,
+    Store,
+    require_fetched,
+)
 
 PLACE_SPEC: dict[str, t.Any] = {
     "registry": {"type": "dict", "options": REGISTRY_SPEC, "required": True},
@@ -54,6 +63,8 @@ PUSH_SPEC: dict[str, t.Any] = {
     "output": {"type": "path", "default": DEFAULT_OUTPUT},
     "tags": {"type": "bool", "default": True},
     "compression": {"type": "str", "choices": ["none", "gzip"], "default": "none"},
+    "inputs": {"type": "bool", "default": False},
+    "store": {"type": "path", "default": DEFAULT_STORE},
 }
 
 
@@ -72,10 +83,12 @@ def push_images(params: Params, check: bool) -> dict[str, t.Any]:
     output = Output(params["output"])
     records = for_each(inputs, lambda item: _record(item, output, check), workers)
     registry = Registry(place)
+    kept = _kept_inputs(params, inputs)
 
     def push(record: BakeRecord) -> PushResult:
         known = attachments(output, record)
-        return Push(record, output, registry, options, known).ensure()
+        result = Push(record, output, registry, options, known).ensure()
+        return _push_inputs(result, kept, output, registry, check)
 
     baked = [record for record in records if record is not None]
     results: dict[str, PushResult] = {}
@@ -109,6 +122,37 @@ def repository_prefix(value: str) -> str:
             "must be lower-case words joined by . _ - and /, without a host",
         )
     return prefix
+
+
+def _kept_inputs(params: Params, inputs: t.Sequence[BakeInputs]) -> dict[str, tuple[Lock, Store]]:
+    """Return what is to be kept in the registry too, by tag; it must be in the store, before anything is pushed."""
+    if not params.get("inputs"):
+        return {}
+    store = Store(params["store"])
+    for item in inputs:
+        require_fetched(item.recipe, item.lock, store)
+    return {item.recipe.tag: (item.lock, store) for item in inputs}
+
+
+def _push_inputs(
+    result: PushResult,
+    kept: t.Mapping[str, tuple[Lock, Store]],
+    output: Output,
+    registry: Registry,
+    check: bool,
+) -> PushResult:
+    record = result.record
+    if record.tag not in kept:
+        return result
+    lock, store = kept[record.tag]
+    push = InputsPush(record, lock, store, output.layout, registry)
+    actions = push.ensure(result.repository, check)
+    return replace(
+        result,
+        actions=(*result.actions, *actions),
+        before={**result.before, "inputs": 0 if actions else len(push.inputs)},
+        after={**result.after, "inputs": len(push.inputs)},
+    )
 
 
 def _record(item: BakeInputs, output: Output, check: bool) -> BakeRecord | None:

@@ -250,15 +250,18 @@ def _read_origin(
             reader.bad("bootstrap", "only kind: base is bootstrapped")
         base = _read_base(reader, build, problems)
     elif kind == "base":
-        if reader.has("base"):
-            reader.bad("base", "kind: base is bootstrapped: use bootstrap, not base")
         if reader.has("dockerfile"):
             reader.bad("dockerfile", "only kind: app is built from a Dockerfile")
-        bootstrap = Reader(reader.raw("bootstrap"), "bootstrap", problems)
-        suite = bootstrap.text(
-            "suite", None, r"[a-z][a-z0-9-]{1,30}", "must be a suite, as bookworm"
-        )
-        bootstrap.finish()
+        if reader.has("base"):
+            for key in [key for key in ("bootstrap", "apt") if reader.has(key)]:
+                reader.bad(key, "cannot be used with base: it belongs into the base below")
+            base = _read_base(reader, build, problems)
+        else:
+            part = Reader(reader.raw("bootstrap"), "bootstrap", problems)
+            suite = part.text(
+                "suite", None, r"[a-z][a-z0-9-]{1,30}", "must be a suite, as bookworm"
+            )
+            part.finish()
     return base, suite, apt
 
 

@@ -25,6 +25,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
 )
 
 RECORD_SCHEMA = 1
+# The kind of an image that somebody else built and a base or an app may stand on.
+FOREIGN = "foreign"
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _DOMAIN = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]{1,5})?"

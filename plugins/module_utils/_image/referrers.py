@@ -26,6 +26,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
 
+# With its lock an image can be stood on where it was not baked: the policy and the bill of materials need all locks.
+LOCK_TYPE = "application/vnd.immutable-cutover.lock.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY = b"{}"
 

@@ -23,6 +23,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
     image_manifest,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    FOREIGN,
     BakeRecord,
     LayerRecord,
     is_repository,
@@ -69,17 +70,53 @@ class RemoteImage:
         """Return what an engine will call it."""
         return "sha256:" + sha256_bytes(self.config)
 
+    @property
+    def ours(self) -> bool:
+        """Tell whether this collection baked it, as far as it says so itself."""
+        labels = (json.loads(self.config).get("config") or {}).get("Labels") or {}
+        return LABEL + "recipe-hash" in labels
+
+    def foreign_record(self, sizes: t.Mapping[str, int], name: str) -> BakeRecord:
+        """Return the record of an image that somebody else built: it has no version but its digest."""
+        config = json.loads(self.config)
+        arch = config.get("architecture")
+        if not isinstance(arch, str):
+            raise CutoverError(f"{self.reference}: its configuration names no architecture")
+        layers = self._layers(config, sizes)
+        manifest_digest = self._manifest_digest(layers)
+        return BakeRecord(
+            name=name,
+            version=f"0.0.0-{self.digest.partition(':')[2][:12]}",
+            kind=FOREIGN,
+            arch=arch,
+            image_id=self.image_id,
+            manifest_digest=manifest_digest,
+            recipe_hash="",
+            base="",
+            epoch=0,
+            size=sum(layer.size for layer in layers),
+            layers=layers,
+            compressed_digests=() if self.digest == manifest_digest else (self.digest,),
+        )
+
+    def _layers(
+        self, config: t.Mapping[str, t.Any], sizes: t.Mapping[str, int]
+    ) -> tuple[LayerRecord, ...]:
+        return tuple(
+            LayerRecord(layer.diff_id, sizes[layer.diff_id], purpose)
+            for layer, purpose in zip(self.layers, _purposes(config), strict=True)
+        )
+
+    def _manifest_digest(self, layers: t.Sequence[LayerRecord]) -> str:
+        blobs = [Blob(layer.digest, layer.size) for layer in layers]
+        return "sha256:" + sha256_bytes(image_manifest(self.config, blobs))
+
     def record(self, sizes: t.Mapping[str, int]) -> BakeRecord:
         """Return the bake record; sizes are those of the layers' tars by digest."""
         config = json.loads(self.config)
         labels = (config.get("config") or {}).get("Labels") or {}
-        purposes = _purposes(config)
-        layers = tuple(
-            LayerRecord(layer.diff_id, sizes[layer.diff_id], purpose)
-            for layer, purpose in zip(self.layers, purposes, strict=True)
-        )
-        blobs = [Blob(layer.digest, layer.size) for layer in layers]
-        manifest_digest = "sha256:" + sha256_bytes(image_manifest(self.config, blobs))
+        layers = self._layers(config, sizes)
+        manifest_digest = self._manifest_digest(layers)
         try:
             return BakeRecord(
                 name=_require(is_repository, labels[LABEL + "name"]),

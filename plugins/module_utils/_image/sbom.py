@@ -23,6 +23,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
     canonical_json,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.contents import (
+    baked_contents,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
     DebLock,
     Lock,
@@ -30,7 +33,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import LABEL, Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
-from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    FOREIGN,
+    BakeRecord,
+)
 
 if t.TYPE_CHECKING:
     from cyclonedx.model.bom import Bom
@@ -67,7 +73,8 @@ def image_chain(output: Output, record: BakeRecord) -> list[tuple[BakeRecord, Lo
     chain = [(record, output.lock_of(record))]
     while chain[-1][0].base:
         base = output.find_reference(chain[-1][0].base)
-        chain.append((base, output.lock_of(base)))
+        foreign = base.kind == FOREIGN
+        chain.append((base, Lock("", 0, base.arch) if foreign else output.lock_of(base)))
     return chain
 
 
@@ -136,7 +143,9 @@ def _bom(layout: Layout, chain: t.Sequence[tuple[BakeRecord, Lock]]) -> Bom:
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, image.manifest_digest),
     )
     for index, (record, kept) in enumerate(chain):
-        parts = _packages(layout, record, kept) + images[index + 1 : index + 2]
+        foreign = record.kind == FOREIGN
+        own = _installed(layout, record) if foreign else _packages(layout, record, kept)
+        parts = own + images[index + 1 : index + 2]
         bom.components.update(parts)
         bom.register_dependency(images[index], parts)
     return bom
@@ -175,6 +184,28 @@ def _packages(layout: Layout, record: BakeRecord, lock: Lock) -> list[Component]
             hashes=_hashes(sha256),
         )
         for name, version, sha256, purl in named
+    ]
+
+
+def _installed(layout: Layout, record: BakeRecord) -> list[Component]:
+    """Return what is in an image that somebody else built, as its own databases say; nobody knows the hashes."""
+    from cyclonedx.model.component import Component
+    from packageurl import PackageURL
+
+    with baked_contents(layout, record) as image:
+        debs, dists, owned = image.installed_debs(), image.installed_python(), image.deb_paths()
+    distro = distribution(layout, record) if debs else Distribution("")
+    arch = {"distro": str(distro)}
+    purls = [
+        PackageURL("deb", distro.id, deb.name, deb.version, {**arch, "arch": deb.arch})
+        for deb in debs
+    ]
+    others = [dist for dist in dists if f"{dist.folder}/METADATA" not in owned]
+    purls += [PackageURL("pypi", None, dist.name, dist.version) for dist in others]
+    unique = {purl.to_string(): purl for purl in purls}
+    return [
+        Component(name=purl.name, version=purl.version, bom_ref=text, purl=purl)
+        for text, purl in unique.items()
     ]
 
 

@@ -65,6 +65,7 @@ class Shop:
             "bake_state_dir": str(self.root / "state"),
             "bake_key": str(self.root / "key.pem"),
             "bake_registry": self.registry.options(),
+            "bake_push_inputs": True,
             "bake_load": False,
             "bake_install_packages": False,
         }
@@ -96,7 +97,7 @@ class Shop:
             "lock": self.recipe.with_suffix(".lock").exists(),
             "fetch": any((self.root / "store/sha256").glob("*")),
             "bake": record is not None,
-            "attest": record is not None and len(attachments(self.output, record)) == 3,
+            "attest": record is not None and len(attachments(self.output, record)) == 4,
             "push": record is not None and self.pushed(record),
         }
         return {phase for phase, there in found.items() if there}
@@ -107,7 +108,8 @@ class Shop:
         digest = record.manifest_digest
         if registry.head_manifest(APP, digest) is None:
             return False
-        return len(registry.referrers(APP, digest)) == 3
+        # The four documents, and what it was baked from.
+        return len(registry.referrers(APP, digest)) == 5
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import typing as t
 
 import docker
 import pytest
+import yaml
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from tests.integration.pytest.build_kitchen import (
@@ -330,3 +331,30 @@ def test_se_06_no_secret_is_seen_anywhere_at_vvvv(
             if path.is_file():
                 seen[str(path)] = path.read_bytes().decode("latin-1")
     assert [where for where, text in seen.items() if canary in text] == []
+
+
+def test_a_base_may_stand_on_another(kitchen: BuildKitchen, client: docker.DockerClient) -> None:
+    middle = kitchen.recipe(
+        "middle",
+        {"site.conf": "mode = site\n"},
+        kind="base",
+        config=None,
+        files=[{"src": "site.conf", "dest": "/etc/site.conf"}],
+        run=[["sh", "-c", "groupadd --gid 10002 site; rm /etc/issue.net"]],
+    )
+    record = kitchen.record(middle)
+    assert (record.kind, record.base) == ("base", kitchen.base)
+    assert [layer.purpose for layer in record.layers] == ["packages", "run", "files", "run"]
+    app = kitchen.recipe("on-middle", {"app.sh": "cat /etc/site.conf; getent group site\n"})
+    content = yaml.safe_load(pathlib.Path(app).read_text())
+    content |= {"base": record.reference, "files": [{"src": "app.sh", "dest": "/app/"}]}
+    content["entrypoints"] = {"web": ["sh", "/app/app.sh"]}
+    pathlib.Path(app).write_text(yaml.safe_dump(content))
+    top = kitchen.record(app, load=True)
+    assert top.layers[:4] == record.layers
+    said = client.containers.run(top.image_id, network_mode="none", remove=True)
+    assert said.decode() == "mode = site\nsite:x:10002:\n"
+    for recipe in (middle, app):
+        verified = kitchen.verify(recipe)
+        assert (verified["same"], verified["difference"]) == (True, "")
+    assert [image["passed"] for image in kitchen.check(middle, app)["images"]] == [True, True]

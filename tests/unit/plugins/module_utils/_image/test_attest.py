@@ -33,7 +33,7 @@ if t.TYPE_CHECKING:
     from tests.unit.plugins.module_utils._image.conftest import World
 
 TAG = "shop/web:1.0.0"
-ALL = [f"attach sbom to {TAG}", f"attach provenance to {TAG}"]
+ALL = [f"attach {what} to {TAG}" for what in ("sbom", "provenance", "lock")]
 SIGN = [f"sign {TAG}", f"record the signature of {TAG}"]
 
 

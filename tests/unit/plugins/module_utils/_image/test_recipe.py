@@ -34,6 +34,11 @@ OS: dict[str, t.Any] = {
     "bootstrap": {"suite": "bookworm"},
     "apt": ["python3"],
 }
+LAYERED: dict[str, t.Any] = {
+    **{key: value for key, value in OS.items() if key not in ("bootstrap", "apt")},
+    "base": "registry.example/team/base@sha256:" + "2" * 64,
+    "run": [["groupadd", "app"]],
+}
 
 
 def load(tmp_path: pathlib.Path, data: object) -> subject.Recipe:
@@ -71,6 +76,13 @@ def test_an_app_is_read(tmp_path: pathlib.Path) -> None:
 def test_a_base_is_read(tmp_path: pathlib.Path) -> None:
     recipe = load(tmp_path, OS)
     assert (recipe.suite, recipe.apt, recipe.base) == ("bookworm", ("python3",), "")
+
+
+def test_a_base_on_another_is_read(tmp_path: pathlib.Path) -> None:
+    recipe = load(tmp_path, LAYERED)
+    assert (recipe.kind, recipe.suite, recipe.apt) == ("base", "", ())
+    assert recipe.base == LAYERED["base"]
+    assert recipe.build.purpose == "run"
 
 
 REFUSED: list[tuple[str, dict[str, t.Any], str, object, str]] = [
@@ -142,7 +154,19 @@ REFUSED: list[tuple[str, dict[str, t.Any], str, object, str]] = [
     ("apt-option", OS, "apt", ["-oDir=/x"], "apt[0]: unpinned version or bad name"),
     ("suite", OS, "bootstrap.suite", "book worm", "bootstrap.suite: must be a suite"),
     ("suite-none", OS, "bootstrap", None, "bootstrap: must be a mapping"),
-    ("base-base", OS, "base", BASE, "base: kind: base is bootstrapped"),
+    ("base-base", OS, "base", BASE, "bootstrap: cannot be used with base"),
+    ("base-apt", LAYERED, "apt", ["curl"], "apt: cannot be used with base: it belongs into"),
+    ("B41-base-tag", LAYERED, "base", "debian:12", "base: image must be pinned name@sha256:"),
+    (
+        "B41-base-latest",
+        LAYERED,
+        "base",
+        "debian:latest",
+        "base: image must be pinned name@sha256:",
+    ),
+    ("B14-base", LAYERED, "base", "debian@sha256:" + "1" * 63, "base: bad digest"),
+    ("base-none", LAYERED, "base", None, "bootstrap: must be a mapping"),
+    ("base-docker", LAYERED, "dockerfile", "Dockerfile", "dockerfile: only kind: app"),
     ("base-python", OS, "python", {"requirements": "r"}, "only kind: app installs wheels"),
     ("B51-base", OS, "config", {"user": "0"}, "final user is root"),
 ]

@@ -109,3 +109,31 @@ def test_layers_that_are_not_the_configurations_are_refused(world: World, what: 
     data["rootfs"]["diff_ids"] = wrong[what]
     with pytest.raises(CutoverError, match="digest mismatch|does not describe the layers"):
         read(record, manifest, json.dumps(data).encode())
+
+
+def _foreign(world: World, **changes: t.Any) -> tuple[BakeRecord, subject.RemoteImage]:
+    """Return the app as somebody else would have built it."""
+    record, manifest, config = parts(world)
+    data = {**json.loads(config), "config": None, **changes}
+    return record, read(record, manifest, json.dumps(data).encode())
+
+
+def test_an_image_of_somebody_else_is_named_by_its_digest_alone(world: World) -> None:
+    record, image = _foreign(world)
+    sizes = {layer.digest: layer.size for layer in record.layers}
+    assert not image.ours
+    with pytest.raises(CutoverError, match="was not baked by this collection"):
+        image.record(sizes)
+    found = image.foreign_record(sizes, "library/other")
+    assert (found.name, found.kind) == ("library/other", "foreign")
+    assert (found.recipe_hash, found.base) == ("", "")
+    assert found.version == f"0.0.0-{record.manifest_digest[7:19]}"
+    assert record.manifest_digest in found.digests
+    assert [layer.digest for layer in found.layers] == [layer.digest for layer in record.layers]
+
+
+def test_an_image_of_no_architecture_cannot_be_stood_on(world: World) -> None:
+    record, image = _foreign(world, architecture=None)
+    sizes = {layer.digest: layer.size for layer in record.layers}
+    with pytest.raises(CutoverError, match="names no architecture"):
+        image.foreign_record(sizes, "library/other")
