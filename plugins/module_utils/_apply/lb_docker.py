@@ -79,6 +79,7 @@ class LoadBalancerContainer:
         with self._errors("start it"):
             made = self._client.create_container(
                 image_id,
+                use_config_proxy=False,
                 entrypoint=_BINARY,
                 command=self._command(),
                 name=self._spec.name,
@@ -157,6 +158,7 @@ class LoadBalancerContainer:
     def _once(self, image_id: str, inside: str) -> tuple[int, str]:
         made = self._client.create_container(
             image_id,
+            use_config_proxy=False,
             entrypoint=_BINARY,
             command=["-c", "-f", inside],
             user=self._user(),

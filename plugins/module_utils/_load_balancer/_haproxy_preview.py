@@ -10,15 +10,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    LoadBalancerErrorKind as Kind,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_socket import (
     RuntimeSocket,
 )
 
 SLOTS = 60
 """Divisible by 1 to 6: so many servers get equal shares."""
+# With leastconn HAProxy 2.6 takes a server that such a request has come to for one that may be used, drained or not,
+# and dies when it is then made ready.
+_BALANCES = frozenset({"roundrobin", "random", "first"})
 _VERSION = re.compile(r"New version created: (\d+)")
 
 
@@ -30,10 +37,19 @@ def map_name(backend: str) -> str:
 class PreviewMap:
     """The map of one backend, in HAProxy and in its file."""
 
-    def __init__(self, socket: RuntimeSocket, backend: str, folder: Path | None) -> None:
+    def __init__(
+        self,
+        socket: RuntimeSocket,
+        backend: str,
+        folder: Path | None,
+        balance: Callable[[], str],
+        fail: Callable[[Kind, str, str], NoReturn],
+    ) -> None:
         self._socket = socket
         self._name = map_name(backend)
         self._file = folder / self._name if folder else None
+        self._balance = balance
+        self._fail = fail
         self._known: str | None = None
 
     @property
@@ -44,13 +60,30 @@ class PreviewMap:
             self._known = found.group(1) if found else ""
         return self._known
 
+    @property
+    def usable(self) -> bool:
+        """Whether the backend has the map, and balances in a way with which it works."""
+        return bool(self.known_as) and self._balance().partition("(")[0] in _BALANCES
+
     def names(self) -> tuple[str, ...]:
         """Return the servers that HAProxy has in it."""
         rows = self._socket.ask(f"show map {self.known_as}").splitlines()
         return tuple(sorted({words[2] for row in rows if len(words := row.split()) == 3}))
 
-    def set(self, names: Sequence[str]) -> str:
-        """Have these servers in it, all at once; return what HAProxy says if it refuses."""
+    def change(self, names: Sequence[str]) -> bool:
+        """Have these servers in it, all at once, and in its file; return whether anything changed."""
+        if not self.usable:
+            self._fail(Kind.UNSUPPORTED, "has no preview, or balances by leastconn", "")
+        wanted = tuple(sorted(set(names)))
+        changed = self.names() != wanted
+        if changed:
+            answer = self._set(wanted)
+            if self.names() != wanted:
+                self._fail(Kind.UNSUPPORTED, "refused to set what can be previewed", answer)
+        self.write()
+        return changed
+
+    def _set(self, names: Sequence[str]) -> str:
         answer = self._socket.ask(f"prepare map {self.known_as}")
         version = _VERSION.search(answer)
         if version is None:
@@ -64,18 +97,24 @@ class PreviewMap:
         if self.written() or self._file is None:
             return False
         draft = self._file.with_name(f".{self._name}.new")
-        like = self._file.stat()
-        draft.write_text(_text(self.names()), encoding="utf-8")
-        os.chmod(draft, like.st_mode & 0o777)
-        os.chown(draft, like.st_uid, like.st_gid)
-        os.replace(draft, self._file)
+        try:
+            like = self._file.stat()
+            draft.write_text(_text(self.names()), encoding="utf-8")
+            os.chmod(draft, like.st_mode & 0o777)
+            os.chown(draft, like.st_uid, like.st_gid)
+            os.replace(draft, self._file)
+        except OSError as failure:
+            self._fail(Kind.PERSIST_FAILED, f"cannot write {self._file} ({failure})", "")
         return True
 
     def written(self) -> bool:
         """Whether the file is in step; true where there is nothing to keep in step."""
         if self._file is None or not self.known_as:
             return True
-        return self._file.read_text(encoding="utf-8") == _text(self.names())
+        try:
+            return self._file.read_text(encoding="utf-8") == _text(self.names())
+        except OSError:
+            return False
 
 
 def _rows(names: Sequence[str]) -> list[str]:

@@ -68,9 +68,6 @@ _WORDS = {Admin.ACTIVE: "ready", Admin.MAINTENANCE: "maint"}
 _IDLE = frozenset({Admin.STANDBY, Admin.DRAINING})
 # Others look at load or at the request first: leastconn spreads idle servers evenly, whatever their weights.
 _BY_WEIGHT = frozenset({"roundrobin", "static-rr"})
-# With leastconn HAProxy 2.6 takes a server that such a request has come to for one that may be used, drained or not,
-# and dies when it is then made ready.
-_PREVIEWS = frozenset({"roundrobin", "random", "first"})
 _AT_ONCE = 64
 """Weights in one line: the longest names then fill half of the 16 KB that HAProxy reads at a time."""
 
@@ -97,7 +94,8 @@ class HaproxyLoadBalancer(LoadBalancer):
         self._confirm = confirm
         self._work = WorkCounter(socket, master, self._backend)
         self._sessions = SessionTable(socket, master, self._backend)
-        self._preview = PreviewMap(socket, backend, config.path.parent if config else None)
+        folder = config.path.parent if config else None
+        self._preview = PreviewMap(socket, backend, folder, self._balance, self._fail)
         self._shared = SharedRead(self._read_servers)
 
     @property
@@ -133,7 +131,7 @@ class HaproxyLoadBalancer(LoadBalancer):
             settle=0.05,
             shares=balance in _BY_WEIGHT,
             balance=balance,
-            preview=self._previews(balance),
+            preview=self._preview.usable,
         )
 
     def _balance(self) -> str:
@@ -274,30 +272,12 @@ class HaproxyLoadBalancer(LoadBalancer):
         return {name: found[name] for name in names if name in found}
 
     def preview(self) -> tuple[str, ...] | None:
-        """Return what the backend's map has; none where the backend has no such map."""
-        return self._preview.names() if self._previews(self._balance()) else None
-
-    def _previews(self, balance: str) -> bool:
-        return bool(self._preview.known_as) and balance.partition("(")[0] in _PREVIEWS
+        """Return what the backend's map has; none where the backend has no such map, or may not use it."""
+        return self._preview.names() if self._preview.usable else None
 
     def set_preview(self, names: Sequence[str]) -> bool:
         """Change the map at once, read it back, and its file."""
-        wanted = tuple(sorted({checked_name("name", name) for name in names}))
-        if self.preview() is None:
-            self._fail(Kind.UNSUPPORTED, "the backend has no preview, or balances by leastconn")
-        changed = self._preview.names() != wanted
-        if changed:
-            answer = self._preview.set(wanted)
-            if self._preview.names() != wanted:
-                self._fail(Kind.UNSUPPORTED, "refused to set what can be previewed", answer)
-        self._write_preview()
-        return changed
-
-    def _write_preview(self) -> bool:
-        try:
-            return self._preview.write()
-        except OSError as failure:
-            self._fail(Kind.PERSIST_FAILED, f"cannot write the map of the preview ({failure})")
+        return self._preview.change([checked_name("name", name) for name in names])
 
     def deregister(self, name: str) -> Change:
         """Drain, make sure that it is idle, put it into maintenance, delete it, and see it gone."""
@@ -349,7 +329,7 @@ class HaproxyLoadBalancer(LoadBalancer):
         """Bring the managed part of haproxy.cfg in step with what runs; no reload."""
         if self._config is None:
             return False
-        previewed = self._write_preview()
+        previewed = self._preview.write()
         return self._config.update(self._in_step) or previewed
 
     def persisted(self) -> bool:
