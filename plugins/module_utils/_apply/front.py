@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
-    ABORT,
-    PROMOTE,
-    Deployment,
-    Turn,
-    describe_world,
-    stands_at,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
     BoundedClock,
     Outcome,
     Resume,
+    Turn,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.choice import ABORT, PROMOTE
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
+    Deployment,
+    stands_at,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.describe import (
+    describe_world,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import Releases
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock

@@ -13,6 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import front
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
+    BoundedClock,
+    Run,
+    Turn,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Balancer,
@@ -20,15 +25,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.context i
     Release,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
-    Deployment,
-    Turn,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
-    BoundedClock,
-    Executor,
-    Run,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import Deployment
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.fence import Fence
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.handed import (
     HandedBalancer,
