@@ -190,7 +190,7 @@ class Executor:
 
     def _goes_on(self, hold: Hold | None) -> bool:
         """Stand at a gate; False when this call, or the run, ends there."""
-        if hold is None:
+        if hold is None or not self._part.keeps_gates:
             return False
         answer = self._answer = self._gates.ask(hold)
         if answer is Answer.PASSED:
@@ -251,8 +251,9 @@ class Executor:
         self._timers.began.pop(step_key(step), None)
         self._notes.pop(step.replica, None)
         self._log.end(step, detail)
-        if step.verb is Verb.START:  # under the name of one that was there before
+        if step.verb is Verb.START:
             self._prepared.discard(step.replica)
+        if step.verb in (Verb.START, Verb.REGISTER):  # under the name of one that was there before
             self._checked.discard(step.replica)
         if step.verb is Verb.CONFIRM:
             self._settled.add(step.replica)

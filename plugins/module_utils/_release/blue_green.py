@@ -61,6 +61,8 @@ def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
     tracks += [item for one in sets for item in _prepare(goal, one, world, busy)]
     if not all(_prepared(replica, world) and replica.name not in busy for replica in wanted):
         return Decision((*tracks, *_spare(goal, sets, busy)))
+    if not goal.switches:
+        return Decision(tuple(tracks))
     routed = [replica for replica in surplus if replica.routed]
     if any(replica.phase is not Phase.SERVING for replica in wanted):
         hold = _gate(goal) if routed else None
@@ -69,6 +71,18 @@ def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
         drains = [track(item, Verb.DRAIN) for item in routed if item.name not in busy]
         return Decision((*tracks, *drains))
     return _leave(goal, surplus, tracks, busy)
+
+
+def switches(goal: Goal, world: World) -> bool:
+    """Whether all of the new is prepared, in every load balancer, and no gate is left before the switch."""
+    sets = [wanted_and_surplus(goal, want, world) for want in goal.wants]
+    wanted = [replica for found, _surplus in sets for replica in found]
+    known = replace(world, settled=frozenset(replica.name for replica in wanted))
+    if not all(_prepared(replica, known) for replica in wanted):
+        return False
+    begun = all(replica.phase is Phase.SERVING for replica in wanted)
+    routed = any(replica.routed for _wanted, surplus in sets for replica in surplus)
+    return begun or not routed or _gate(goal) is None
 
 
 def _over(replica: Replica, busy: frozenset[str]) -> bool:

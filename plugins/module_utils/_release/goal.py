@@ -52,6 +52,9 @@ class Goal:
     """The gates before its switch, in order, of a strategy that has one."""
     delay: float = 0
     """How many seconds longer the replicas that were replaced are kept, drained, before they go."""
+    switches: bool = True
+    """Whether it may switch, and take away what it has replaced: at one of several hosts with load balancers, only when
+    all of the new is prepared on all of them."""
     took_over: bool = False
     """It has replaced what ran before it, which may still be kept."""
 

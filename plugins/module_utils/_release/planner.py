@@ -53,6 +53,11 @@ def decide(goal: Goal, world: World, busy: frozenset[str] = frozenset()) -> Deci
     return replace(decision, tracks=(*decision.tracks, *(track for track in equal if track)))
 
 
+def switches(goal: Goal, world: World) -> bool:
+    """Whether whoever has a part in it may go on behind what is prepared without traffic."""
+    return goal.strategy != "blue_green" or blue_green.switches(goal, world)
+
+
 def plan(goal: Goal, observed: World, limit: int = 2000) -> Plan:
     """Return every batch from the observed world to the goal; empty when there is nothing to do.
 
