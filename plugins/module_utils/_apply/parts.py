@@ -45,11 +45,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._release import names
-from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Reach
 from ansible_collections.immutable.cutover.plugins.module_utils._release.part import Part
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
     decide,
-    switches,
+    reach,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
@@ -69,7 +69,7 @@ class LocalRelease(Release):
     """A release at one load balancer's host: only the processes that it balances, under the whole release's ID."""
 
     whole: str = ""
-    switches: bool = True
+    reach: Reach = Reach.RETIRE
 
     @property
     def id(self) -> str:
@@ -78,7 +78,7 @@ class LocalRelease(Release):
 
     def goal(self) -> Goal:
         """Return what this host works towards; the host of the replicas stands at the gates."""
-        return replace(super().goal(), gates=(), switches=self.switches)
+        return replace(super().goal(), gates=(), reach=self.reach)
 
 
 def run_part(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class HostPart(Deployment):
             "going_back": release.going_back,
             "took_over": release.took_over,
             "delay": release.delay,
-            "switches": switches(release.goal(), self.world),
+            "reach": reach(release.goal(), self.world).value,
             "containers": containers_data(self.site.engine.containers({names.APP: spec.app})),
         }
 
@@ -288,7 +288,7 @@ def _release(handed: Mapping[str, Any], host: str) -> LocalRelease:
         took_over=handed["took_over"],
         delay=handed["delay"],
         whole=handed["id"],
-        switches=handed["switches"],
+        reach=Reach(handed["reach"]),
     )
 
 
