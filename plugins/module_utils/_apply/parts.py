@@ -170,7 +170,7 @@ class HostPart(Deployment):
 
     def handed(self) -> dict[str, Any]:
         """Return what the load balancers' hosts need to know of this one."""
-        release = self._choice.at_its_gates(self.release)
+        release = self.release
         spec = release.spec
         nothing = not release.wanted_replicas
         if nothing:

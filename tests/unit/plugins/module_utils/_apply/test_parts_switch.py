@@ -85,9 +85,9 @@ class Controller:
         self.resumes[""] = answer.get("resume", {})
         return answer
 
-    def at(self, host: str) -> list[str]:
+    def at(self, host: str, seconds: float = 30) -> list[str]:
         prepared = self.resumes[""]["prepared"]
-        turn = {"resume": {**self.resumes[host], "prepared": prepared}}
+        turn = {"resume": {**self.resumes[host], "prepared": prepared}, "seconds": seconds}
         answer = self._call("balancer", host, release=self.release, turn=turn)
         self.views[host], self.resumes[host] = answer["view"], answer["resume"]
         return [action.split()[0] for action in answer["actions"]]
@@ -160,6 +160,37 @@ def test_ro_11_what_is_held_waits_at_both_until_it_is_promoted(deployed: Two) ->
     assert (nothing["status"], nothing["changed"]) == ("done", False)
 
 
+def test_what_is_started_anew_under_its_name_is_checked_anew(deployed: Two) -> None:
+    run = Controller(deployed, OTHER_IMAGE_ID, "two")
+    run.at_home()
+    for host in HOSTS:
+        run.at(host)
+    engine = deployed.home.engine
+    died = next(one.id for one in engine.containers({}) if one.image_id == OTHER_IMAGE_ID)
+    engine.stop(died, "SIGKILL", 0)
+    engine.remove(died)
+    run.at_home()
+    for host in HOSTS:
+        assert run.at(host) == ["await", "deregister"]
+    assert run.at_home()["actions"]
+    assert run.at("lb1") == ["register", "check"]
+    deployed.balancers["lb2"]._looks = 10**6  # its check passes at some later time
+    assert run.at("lb2", seconds=0.2) == ["register"]
+    run.at_home()
+    assert run.release["reach"] == "prepare"
+    assert run.at("lb1") == []
+
+
+def test_a_pause_keeps_both_from_switching(deployed: Two) -> None:
+    run = Controller(deployed, OTHER_IMAGE_ID, "two", {**BLUE_GREEN, "pause": 3600})
+    run.at_home()
+    for host in HOSTS:
+        run.at(host)
+    assert run.at_home(seconds=0.1)["status"] == "more"
+    assert [run.at(host) for host in HOSTS] == [[], []]
+    assert [deployed.admins(host, OTHER_IMAGE_ID) for host in HOSTS] == [[Admin.STANDBY]] * 2
+
+
 def test_ro_11_what_is_aborted_has_moved_nothing(deployed: Two) -> None:
     strategy = {**BLUE_GREEN, "approval": True}
     Controller(deployed, OTHER_IMAGE_ID, "two", strategy).through()
@@ -187,6 +218,9 @@ def test_what_was_replaced_is_kept_at_both_for_its_time(deployed: Two) -> None:
     status, done = Controller(deployed, OTHER_IMAGE_ID, "two", strategy).through()
     assert (status, done[-1]) == ("delayed", "record")
     assert [deployed.admins(host, IMAGE_ID) for host in HOSTS] == [[Admin.DRAINING]] * 2
+    for host in HOSTS:
+        journal = deployed.folder / host / "apps" / "shop" / "journal.jsonl"
+        assert '"gate"' not in journal.read_text(), "the host of the replicas stands at gates"
     back = Controller(deployed, OTHER_IMAGE_ID, "three", strategy, "previous")
     status, done = back.through()
     assert (status, "start" in done) == ("done", False)
