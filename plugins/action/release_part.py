@@ -15,10 +15,12 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     FIRST_TURN,
+    GO_ON,
     LONGEST_TURN,
     _controller,
     _diff,
     _holder,
+    _without_traffic,
 )
 from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     ActionModule as ReleaseApply,
@@ -30,8 +32,9 @@ TURNS = 3
 """How many calls a host gets before the others have theirs."""
 TTLS = 3
 """How many times the ttl the lease is granted for: it is renewed only when its own host has its turn again."""
-STATUSES = ("more", "done", "failed")
-OVER = ("done", "failed", "planned")
+STATUSES = ("more", "done", "failed", "held", "delayed")
+OVER = ("done", "failed", "planned", "held")
+_NOTHING: Mapping[str, Any] = {"status": "done", "changed": False, "progress": []}
 _LISTS = ("actions", "journal")
 
 
@@ -103,22 +106,40 @@ class ActionModule(ReleaseApply):
     def _at_home(self) -> dict[str, Any]:
         if self._task.check_mode:
             return self._planned()
-        for _turn in range(TURNS):
+        turns = 0
+        while turns < TURNS:
             if self._run.get("broken") and not self._goes_back():
                 return self._end_broken()
             answer = self._turn_at_home()
+            turns += not _waits_at_gate(answer)
+            if answer.get("status") == "abort_first":
+                self._aborts_first(answer["held"])
+                continue
             if "handed" not in answer or answer["status"] not in STATUSES:
                 why = f"{answer.get('status')}: not where load balancers are on other hosts"
                 self._broken(answer.get("msg", why), worth_undoing=False)
                 return self._end_broken(answer)
             self._took_home(answer)
-            if answer["status"] == "done":
-                return self._over()
-            if answer["status"] == "failed":
-                self._broken(*_words(answer, ""))
-            elif not self._own_work(answer):
+            if (result := self._ended(answer)) is not None:
+                return result
+            if answer["status"] == "more" and not self._own_work(answer):
                 break
         return {"changed": False, "run": self._run}
+
+    def _ended(self, answer: dict[str, Any]) -> dict[str, Any] | None:
+        """Return the result where this was the end; else note what is to be done next."""
+        status = answer["status"]
+        if status == "held":
+            return self._held(answer)
+        if status == "failed":
+            self._broken(*_words(answer, ""))
+        elif status == "delayed":
+            self._keeps(answer)
+        elif status == "done" and self._run.pop("aborting", False):
+            self._begin_anew()
+        elif status == "done":
+            return self._over()
+        return None
 
     def _took_home(self, answer: dict[str, Any]) -> None:
         self._run["resumes"] = {**self._run["resumes"], "": answer.get("resume", {})}
@@ -138,6 +159,9 @@ class ActionModule(ReleaseApply):
             answer = self._call_at_home(place)
             if answer.get("status") != "waiting":
                 return answer
+            if release := self._run.get("retires"):
+                self._say(f"{answer['message']}; that run takes away what {release} replaced")
+                return {**_NOTHING, "handed": self._run.get("release", {})}
             place = self._stand_in_line(answer, give_up)
 
     def _call_at_home(self, place: Mapping[str, Any]) -> dict[str, Any]:
@@ -147,7 +171,8 @@ class ActionModule(ReleaseApply):
             "seconds": FIRST_TURN,
             **place,
             "undoes": self._run.get("undoing", ""),
-            "undo_follows": self._undoes() and not self._run.get("undoing"),
+            "undo_follows": self._may_undo(),
+            "retires": self._run.get("retires", ""),
         }
         return self._call({"side": "host", "views": self._views()}, turn)
 
@@ -155,7 +180,8 @@ class ActionModule(ReleaseApply):
     def _own_work(answer: dict[str, Any]) -> bool:
         """Tell whether a step of this host was under way when its time was over."""
         resume = answer.get("resume") or {}
-        return any(key.split(":")[0] in ("ready", "warm") for key in resume.get("pending", {}))
+        own = ("ready", "warm", "gate")
+        return any(key.split(":")[0] in own for key in resume.get("pending", {}))
 
     def _planned(self) -> dict[str, Any]:
         plan = self._call({"side": "host", "views": self._views()}, {"plan": True})
@@ -172,6 +198,38 @@ class ActionModule(ReleaseApply):
             "diff": [{"prepared": prepared}, _diff(plan)],
         }
 
+    # More than one run of the module, one after the other.
+
+    def _aborts_first(self, held: Mapping[str, Any]) -> None:
+        """Take away the other release that waits at a gate, and only then begin with this one."""
+        self._say(f"release {held['release']} is held at gate {held['held']}: it is aborted first")
+        self._run["aborting"] = True
+
+    def _keeps(self, answer: Mapping[str, Any]) -> None:
+        """Wait, without the lease, as long as what was replaced is kept; then begin to take it away."""
+        self._keep(answer["release"], float(answer["hold"]["seconds"]))
+        self._run["retires"] = answer["release"]
+        self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Go on as another run, with an epoch of its own; only what has served long enough is still known."""
+        self._run.pop("epoch", None)
+        resumes = self._run["resumes"].items()
+        self._run["resumes"] = {
+            host: {"settled": resume["settled"]} for host, resume in resumes if "settled" in resume
+        }
+
+    def _may_undo(self) -> bool:
+        """Whether going back is wanted when this fails: not while it goes back, or only takes something away."""
+        beyond = ("undoing", "retires", "aborting")
+        return self._undoes() and not any(self._run.get(key) for key in beyond)
+
+    def _held(self, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """End well at a gate; somebody promotes or aborts."""
+        self._say(f"release {answer['release']} is held at gate {answer['hold']['gate']}; {GO_ON}")
+        self._say(f"its replicas without traffic: {_without_traffic(answer)}")
+        return self._result(status="held")
+
     # How it ends.
 
     def _broken(self, message: str, worth_undoing: bool) -> None:
@@ -187,13 +245,14 @@ class ActionModule(ReleaseApply):
     def _goes_back(self) -> bool:
         """Begin to go back, if that is wanted and helps."""
         broken = self._run["broken"]
-        if not (broken["worth_undoing"] and self._undoes()):
+        if not (broken["worth_undoing"] and self._may_undo()):
             return False
         del self._run["broken"]
         self._say(f"{broken['message']}; going back to the last completed release")
         self._run |= {"undoing": broken["message"], "resumes": {}}
         views = self._run["views"]
-        self._run["views"] = {host: {**view, "settled": []} for host, view in views.items()}
+        nothing: dict[str, list[str]] = {"settled": [], "checked": []}
+        self._run["views"] = {host: {**view, **nothing} for host, view in views.items()}
         return True
 
     def _end_broken(self, answer: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -214,9 +273,14 @@ class ActionModule(ReleaseApply):
         return self._result(failed=True, msg=f"{undone}; rolled back: {how}", rolled_back=True)
 
     def _result(
-        self, *, failed: bool = False, extra: dict[str, Any] | None = None, **more: Any
+        self,
+        *,
+        failed: bool = False,
+        status: str = "done",
+        extra: dict[str, Any] | None = None,
+        **more: Any,
     ) -> dict[str, Any]:
-        status = "failed" if failed else "done"
+        status = "failed" if failed else status
         result = {**self._run["total"], **(extra or {}), **more, "status": status}
         result |= {"diff": _diff(result), "run": {"status": status}}
         for key in ("resume", "progress", "handed", "view", "busy"):
@@ -229,6 +293,10 @@ class ActionModule(ReleaseApply):
         arguments = self._arguments()
         if self._run.get("undoing"):
             arguments["to"] = "undo"
+        elif self._run.get("aborting"):
+            arguments["to"] = "abort"
+        elif self._run.get("retires"):
+            arguments["to"] = ""
         common = {
             "holder": self._run["holder"],
             "ttl": self._ttl,
@@ -249,7 +317,7 @@ class ActionModule(ReleaseApply):
         for key in _LISTS:
             total[key] = total[key] + answer.get(key, [])
         total["changed"] = total["changed"] or answer["changed"]
-        for key in ("app", "release", "version", "epoch", "after"):
+        for key in ("app", "release", "version", "image", "image_id", "epoch", "after", "hold"):
             if key in answer:
                 total[key] = answer[key]
         for key in ("before", "lines"):
@@ -259,6 +327,13 @@ class ActionModule(ReleaseApply):
             if key in answer:
                 total[key] = answer[key]
         self._run["total"] = total
+
+
+def _waits_at_gate(answer: Mapping[str, Any]) -> bool:
+    """Whether nothing is to be done anywhere before a time at a gate is over."""
+    pending = (answer.get("resume") or {}).get("pending", {})
+    more = answer.get("status") == "more"
+    return more and bool(pending) and all(key.startswith("gate:") for key in pending)
 
 
 def _words(answer: dict[str, Any], host: str) -> tuple[str, bool]:

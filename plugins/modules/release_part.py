@@ -80,12 +80,12 @@ EXAMPLES = r"""
 RETURN = r"""
 run:
   description:
-    - What the next task is given. C(run.status) is V(more), and V(done), V(failed) or V(planned) in the end.
+    - What the next task is given. C(run.status) is V(more), and V(done), V(held), V(failed) or V(planned) in the end.
   returned: always
   type: dict
 status:
   description:
-    - V(done), V(failed) or V(planned), in the task that ends the run. With it come all results of
+    - V(done), V(held) at a gate, V(failed) or V(planned), in the task that ends the run. With it come all results of
       M(immutable.cutover.release_apply).
   returned: at the end
   type: str

@@ -4,55 +4,48 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import leftovers
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
+    BoundedClock,
+    Outcome,
+    Run,
+    Turn,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.canary_site import (
     check_canary,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.choice import (
+    ABORT,
+    GIVE_UP,
+    GOES_ON,
+    PROMOTE,
+    Choice,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Balancer,
-    Release,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
-    BoundedClock,
-    Executor,
-    Outcome,
-    Resume,
-    Run,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.image_facts import (
-    check_image,
-    commands_of,
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.host_checks import (
+    check_commands,
+    check_host,
+    check_processes,
+    check_secrets,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
-    readiness_probe,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import (
-    FINISH,
-    UNDO,
-    finished,
-    resolve,
-    way,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import resolve, way
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
     ReleaseRecord,
     Releases,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.retention import (
-    prune,
-    restored,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.retention import prune
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.run_log import RunLog
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import (
-    SystemClock,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._disk import require
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -61,8 +54,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     InvalidInput,
     LeaseHeld,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.record import resolve_image
-from ansible_collections.immutable.cutover.plugins.module_utils._image.verify import verify_image
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._release.part import WHOLE
@@ -80,35 +71,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.steps i
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World
 
-PREVIOUS = "previous"
-ABORT = "abort"
-PROMOTE = "promote"
-GIVE_UP = (UNDO, ABORT)
-GOES_ON = (PROMOTE, FINISH)
 ENDS = ("done", "held", "delayed")
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One call's share of a run: who runs, for how long, and what the call before handed on."""
-
-    holder: Holder
-    ttl: int
-    seconds: float
-    resume: Resume
-    take_over: int = 0
-    epoch: int = 0
-    """The epoch this run has had since its first call; 0 in the first call."""
-    undo_follows: bool = False
-    """Keep the lease when this call fails in what is worth undoing: the same run goes on to undo it."""
-    retires: str = ""
-    """The release that this run completed: only what it replaced is left to be taken away."""
-    undoes: str = ""
-    """The failure of this run that the call undoes."""
-    waits: float = 0.0
-    """Seconds that the run will go on asking for the lease."""
-    gone: tuple[str, ...] = ()
-    """Runs in line for the lease that are known to be dead."""
 
 
 class Deployment:
@@ -130,11 +93,14 @@ class Deployment:
             check_canary(wanted.strategy, found)
         self.releases = Releases(state_dir, wanted.app)
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
-        self.release = self._at_its_gates(self._choose(wanted, self._to, engine))
-        self._check_host(engine)
+        self._choice = Choice(wanted, self._to, self.releases, state_dir, clock)
+        self.release = self._choice.release(engine)
+        check_host(self.release, engine)
+        if self._to:
+            check_secrets(self.release)
         self.held = self._held()
         self.world = observe(self.site, wanted.app)
-        self._check_processes()
+        check_processes(self.release, self.world)
         self.loose_ends = self._loose_ends()
 
     def connect(self, spec: AppSpec) -> dict[str, tuple[Balancer, ...]]:
@@ -182,23 +148,8 @@ class Deployment:
         return known and hold.kind == "approval" and self._to != PROMOTE
 
     def check_commands(self) -> None:
-        """Refuse a command that the image of a new release does not have, before anything is started (B33).
-
-        Only for commands that the spec itself gives: those of the image were seen by whoever baked it. It costs a few
-        calls of the engine, so a release that this host knows, or already runs, is not looked at again.
-        """
-        release, spec = self.release, self.release.spec
-        known = any(replica.release == release.id for replica in self.world.replicas)
-        given = {item.command[0]: item.name for item in spec.processes if item.command}
-        if not given or known or self.releases.get(release.id) is not None:
-            return
-        path = dict(spec.env).get("PATH", "")
-        for program in self.site.engine.missing_programs(release.image_id, list(given), path):
-            raise InvalidInput(
-                f"processes.{given[program]}.command",
-                program,
-                f"command not found in image {release.image_id}, or not executable there",
-            )
+        """Refuse a command that the image does not have."""
+        check_commands(self.release, self.world, self.site.engine, self.releases)
 
     def check_space(self, plan: Plan) -> None:
         """Refuse to start anything on an engine whose disk is full (RO-17)."""
@@ -248,7 +199,7 @@ class Deployment:
 
     def work(self, turn: Turn) -> tuple[Outcome, list[Row]]:
         """Take the lease, work for a bounded time, and when all is done note it and give the lease back."""
-        self._check_secrets()
+        check_secrets(self.release)  # those of a new release are placed after its plan was made
         # The lease too has the plain clock: a call that is over still gives it back.
         lease = Lease(self._state_dir, self.app, SystemClock())
         journal = Journal(self._state_dir, self.app)
@@ -312,51 +263,9 @@ class Deployment:
             if hold is not None and begun is not None and begun.release == self.release.id:
                 self.releases.pass_gate(hold.gate)
                 run.journal.append(self._row(run, "gate", {**asdict(hold), "by": PROMOTE}))
-                self.release = self._at_its_gates(self.release)
+                self.release = self._choice.at_its_gates(self.release)
             for balancer in self._balancers():
                 balancer.driver.persist()
-
-    def _choose(self, wanted: AppSpec, to: str, engine: Engine) -> Release:
-        if not to:
-            image_id = resolve_image(
-                wanted.image, self._state_dir, lambda ref: engine.image(ref) is not None
-            )
-            return self._release(wanted, image_id, engine)
-        record = self._record(to, wanted)
-        if record is None:
-            return self._nothing(wanted)
-        spec = restored(record, wanted, keep_scale=to not in (*GIVE_UP, FINISH))
-        return self._release(spec, record.image_id, engine)
-
-    def _record(self, to: str, wanted: AppSpec) -> ReleaseRecord | None:
-        completed, begun = self.releases.completed(), self.releases.begun()
-        if to == PROMOTE:
-            record = self.releases.get(begun.release) if begun else None
-            if record is None:
-                raise CutoverError(
-                    f"no release of {wanted.app} waits at a gate; nothing was changed"
-                )
-            return record
-        if to in GIVE_UP:
-            return self.releases.get(completed[-1]) if completed else None
-        if to == FINISH:
-            return finished(self.releases)
-        if to == PREVIOUS:
-            return self.releases.previous()
-        return self.releases.named(to)
-
-    def _at_its_gates(self, release: Release) -> Release:
-        """Say which gates it has passed, and how long what it replaces is kept."""
-        begun = self.releases.begun()
-        mine = begun if begun is not None and begun.release == release.id else None
-        back = self._to not in ("", *GOES_ON) or (self._to in GOES_ON and bool(mine and mine.to))
-        delay: float = 0 if back else release.spec.strategy.scale_down_delay
-        since = self.releases.kept_since(release.id)
-        if delay and since:
-            # A clock that was set back must not keep them for longer.
-            delay = max(0.0, delay - abs(self._clock.now() - since))
-        passed = frozenset(mine.passed if mine else ())
-        return replace(release, passed=passed, going_back=back, delay=delay, took_over=bool(since))
 
     def _held(self) -> Begun | None:
         """Return another release that waits at a gate, if it is to be aborted first; refuse to overlap with it."""
@@ -370,71 +279,6 @@ class Deployment:
                 held=begun.release,
             )
         return begun
-
-    def _nothing(self, wanted: AppSpec) -> Release:
-        """Return the release to go back to when there never was one: no replica at all."""
-        processes = tuple(replace(process, replicas=0, max_surge=1) for process in wanted.processes)
-        return Release(replace(wanted, processes=processes), "")
-
-    def _release(self, spec: AppSpec, image_id: str, engine: Engine) -> Release:
-        image = engine.image(image_id)
-        if image is None:
-            raise CutoverError(
-                f"image {image_id} of {spec.image} is not on this host; nothing was changed. Bake, pull or load it "
-                "again, or name another kept release (the playbook status lists them)"
-            )
-        if spec.verify == "required":
-            # In every call, before it changes anything; what is verified here is the ID that containers are made of.
-            verify_image(spec.image, image.id, spec.verify_keys, self._state_dir)
-        check_image(image)
-        commands = commands_of(image)
-        for process in spec.processes:
-            named = process.name in commands or process.command or not process.replicas
-            if commands and not named:
-                raise InvalidInput(
-                    f"processes.{process.name}.command",
-                    None,
-                    f"is required: the image names commands only for {', '.join(sorted(commands))}",
-                )
-        return Release(spec, image_id, commands)
-
-    def _check_host(self, engine: Engine) -> None:
-        networks = engine.networks()
-        if self.release.spec.network not in networks:
-            raise InvalidInput(
-                "network",
-                self.release.spec.network,
-                f"network not found on this host; have {', '.join(networks)}",
-            )
-        if self._to:
-            self._check_secrets()
-        cpus = os.cpu_count() or 1
-        for process in self.release.spec.processes:
-            readiness_probe(process)
-            if process.limits.cpus > cpus:
-                raise InvalidInput(
-                    f"processes.{process.name}.resources.cpus",
-                    process.limits.cpus,
-                    f"must not be above the host's {cpus}",
-                )
-
-    def _check_secrets(self) -> None:
-        """Refuse a secret that is not there; those of a new release are placed after its plan was made."""
-        for secret in self.release.spec.secrets:
-            if not os.path.isfile(secret.source):
-                raise InvalidInput(
-                    f"secrets.{secret.name}.source", secret.source, "must be a file on this host"
-                )
-
-    def _check_processes(self) -> None:
-        known = {process.name for process in self.release.spec.processes}
-        for replica in self.world.replicas:
-            if replica.process not in known:
-                raise InvalidInput(
-                    "processes",
-                    sorted(known),
-                    f"must keep {replica.process}: {replica.name} still runs",
-                )
 
     def _new_record(self) -> ReleaseRecord:
         return ReleaseRecord(
@@ -471,19 +315,3 @@ def stands_at(plan: Plan) -> Hold | None:
     """Return the gate before which nothing else is to be done."""
     first = plan.batches[0] if plan.batches else None
     return first.hold if first is not None and not first.tracks else None
-
-
-def describe_world(world: World) -> dict[str, list[dict[str, object]]]:
-    """Return each process's replicas as plain data, for before, after and the info modules."""
-    result: dict[str, list[dict[str, object]]] = {}
-    for replica in sorted(world.replicas, key=lambda item: (item.process, item.name)):
-        result.setdefault(replica.process, []).append(
-            {
-                "name": replica.name,
-                "release": replica.release,
-                "version": replica.version,
-                "state": replica.phase.value,
-                "address": f"{replica.address}:{replica.port}" if replica.address else "",
-            }
-        )
-    return result

@@ -9,39 +9,37 @@ observes. What it hands from call to call (C(Resume)) only keeps waits from begi
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
+    BoundedClock,
+    Interrupted,
+    Outcome,
+    Resume,
+    Run,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.canary_watch import (
     CanaryWatch,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
-    Release,
-    Site,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release, Site
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates import (
     Answer,
     GateFailed,
     Gates,
-    gate_key,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.scrub import Scrubber
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_log import (
+    StepLog,
+    step_key,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
     StepRunner,
     Timers,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
-from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
-from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._release.part import WHOLE, Part
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
-    decide,
-    past,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide, past
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Decision,
     Hold,
@@ -49,24 +47,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.steps i
     Track,
     Verb,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.world import (
-    Phase,
-    World,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.world import Phase, World
 
 MAX_TRACKS = 32
 RENEW_EVERY = 5.0
-COMES_UP = frozenset(
-    {
-        Verb.START,
-        Verb.READY,
-        Verb.WARM,
-        Verb.REGISTER,
-        Verb.CHECK,
-        Verb.ACTIVATE,
-        Verb.CONFIRM,
-    }
-)
 _LOOKS = frozenset({Verb.READY, Verb.CHECK, Verb.CONFIRM})
 """A track of nothing else has changed nothing."""
 _DOING = {
@@ -83,92 +67,6 @@ _DOING = {
     Verb.DEREGISTER: "deregistering",
     Verb.DESTROY: "destroying",
 }
-
-
-class Interrupted(CutoverError):
-    """The call's time is over, or another track failed: a wait ends here and is taken up again later."""
-
-
-class BoundedClock:
-    """A clock whose sleeps end when the call has to return."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self.over = threading.Event()
-
-    def monotonic(self) -> float:
-        """Return the monotonic clock."""
-        return self._clock.monotonic()
-
-    def now(self) -> float:
-        """Return the wall clock."""
-        return self._clock.now()
-
-    def sleep(self, seconds: float) -> None:
-        """Sleep, or raise Interrupted as soon as the call is over."""
-        if self.over.is_set():
-            raise Interrupted("interrupted: the wait goes on in the next call")
-        self._clock.sleep(seconds)
-
-
-@dataclass(frozen=True)
-class Run:
-    """Under what a call works: the run's ID and its epoch of the lease."""
-
-    id: str
-    epoch: int
-    ttl: int
-    journal: Journal
-    lease: Lease
-    passed: Callable[[str], None] = lambda _gate: None
-    """Notes on the host that the release was let through a gate; called inside the fence."""
-
-
-@dataclass(frozen=True)
-class Resume:
-    """What is handed to the next call of the same run."""
-
-    began: Mapping[str, float] = field(default_factory=dict)
-    settled: frozenset[str] = frozenset()
-    checked: frozenset[str] = frozenset()
-    pending: Mapping[str, float] = field(default_factory=dict)
-    """Steps that have begun and not ended, with the wall time of their beginning: they are journalled once."""
-    counts: Mapping[str, float] = field(default_factory=dict)
-    """What steps that have not ended have counted."""
-    windows: Mapping[str, Any] = field(default_factory=dict)
-    """The counters that a canary's figures are compared with."""
-    prepared: frozenset[str] = frozenset()
-    """The replicas that were found ready, where the rest is another host's part."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a call ended.
-
-    C(done), C(more) to do, C(failed) with the first error, C(held) at a gate where somebody decides, or C(delayed):
-    complete, and what was replaced is kept for a while.
-    """
-
-    status: str
-    world: World
-    resume: Resume
-    actions: tuple[str, ...]
-    progress: tuple[str, ...]
-    error: CutoverError | None = None
-    failed_step: Step | None = None
-    hold: Hold | None = None
-    """The gate it stands at."""
-    down: bool = False
-    """Its strategy takes the old away before the new comes: whatever fails, nothing may serve."""
-
-    @property
-    def worth_undoing(self) -> bool:
-        """Whether it failed while something came up: going back does not mend a drain, or a lost lease."""
-        if isinstance(self.error, GateFailed):
-            return True
-        if self.failed_step is None or isinstance(self.error, Fenced):
-            return False
-        return self.down or self.failed_step.verb in COMES_UP
 
 
 class Executor:
@@ -191,18 +89,18 @@ class Executor:
         self._timers = Timers(clock, dict(resume.began), dict(resume.counts))
         self._settled = set(resume.settled)
         self._checked = set(resume.checked)
+        self._log = StepLog(release, run, clock, resume.pending)
         self._watch = CanaryWatch(
-            release, site, self._timers, self._record_analysis, dict(resume.windows)
+            release, site, self._timers, self._log.analysis, dict(resume.windows)
         )
-        self._gates = Gates(self._timers, self._note_passed, {"analysis": self._watch.judge})
+        self._gates = Gates(
+            self._timers, self._note_passed, {"analysis": self._watch.judge}, self._log.gate
+        )
         self._hold: Hold | None = None
         self._answer = Answer.WAITING
         self._prepared = set(resume.prepared)
         self._part = part
-        self._pending = dict(resume.pending)
         self._notes: dict[str, str] = {}
-        self._scrubber = Scrubber(release.secret_values)
-        self._versions = {release.id: release.spec.version}
         self._running: dict[str, Future[None]] = {}
         self._current: dict[str, Step] = {}
         self._actions: list[str] = []
@@ -236,7 +134,7 @@ class Executor:
                 dict(self._timers.began),
                 frozenset(self._settled),
                 frozenset(self._checked),
-                dict(self._pending),
+                dict(self._log.pending),
                 dict(self._timers.counts),
                 dict(self._watch.state),
                 prepared=frozenset(self._prepared),
@@ -269,9 +167,7 @@ class Executor:
             self._wake.clear()
             self._reap()
             world = self._world = self._observe()
-            self._versions.update(
-                {item.release: item.version for item in world.replicas if item.version}
-            )
+            self._log.look(world)
             decision = Decision(())
             if not self._clock.over.is_set():
                 self._watch.look(self._goal, world)
@@ -294,23 +190,13 @@ class Executor:
 
     def _goes_on(self, hold: Hold | None) -> bool:
         """Stand at a gate; False when this call, or the run, ends there."""
-        if hold is None:
+        if hold is None or not self._part.keeps_gates:
             return False
-        if gate_key(hold) not in self._pending:
-            self._pending[gate_key(hold)] = self._clock.now()
-            self._record_gate(hold, "begin")
         answer = self._answer = self._gates.ask(hold)
         if answer is Answer.PASSED:
-            self._record_gate(hold, "ok")
             self._goal = past(self._goal, hold)
             self._wake.set()
-        elif answer is not Answer.WAITING:
-            self._record_gate(hold, answer.value)
         return answer in (Answer.PASSED, Answer.WAITING)
-
-    def _record_analysis(self, outcome: str, detail: Mapping[str, object]) -> None:
-        reason = self._scrubber.text(str(detail["reason"]))  # it may repeat what a source answered
-        self._append("analysis", outcome, self._clock.now(), {**detail, "reason": reason})
 
     def _note_passed(self, gate: str) -> None:
         with self._run.lease.guard(self._run.epoch):
@@ -348,77 +234,31 @@ class Executor:
     def _fail(self, error: CutoverError, step: Step | None) -> None:
         """End the call by its first failure; what fails after it is in the journal."""
         if isinstance(error, GateFailed):
-            self._scrubber.error(error)
+            self._log.scrub(error)
         if self._failure is None:
             self._failure = (error, step)
         self._clock.over.set()
 
     def _step(self, step: Step) -> None:
-        key = f"{step.verb.value}:{step.replica}"
-        if key not in self._pending:
-            self._pending[key] = self._clock.now()
-            self._record(step, "begin", {})
+        self._log.begin(step)
         try:
             detail = self._runner.run(step)
         except Interrupted:
             raise
         except CutoverError as error:
-            self._scrubber.error(error)  # it may repeat what the app logged or answered
-            outcome = "fenced" if isinstance(error, Fenced) else "failed"
-            self._record(step, outcome, {"message": error.message})
+            self._log.fail(step, error)
             raise
-        self._timers.began.pop(key, None)
+        self._timers.began.pop(step_key(step), None)
         self._notes.pop(step.replica, None)
-        self._record(step, "ok", detail)
+        self._log.end(step, detail)
         if step.verb is Verb.START:
             self._prepared.discard(step.replica)
+        if step.verb in (Verb.START, Verb.REGISTER):  # under the name of one that was there before
+            self._checked.discard(step.replica)
         if step.verb is Verb.CONFIRM:
             self._settled.add(step.replica)
-        if step.verb is Verb.START:  # under the name of one that was there before
-            self._checked.discard(step.replica)
         if step.verb is Verb.CHECK:
             self._checked.add(step.replica)
-
-    def _record_gate(self, hold: Hold, outcome: str) -> None:
-        """Journal what happened at a gate; the begin of a wait once, however many calls it takes."""
-        began = self._pending.get(gate_key(hold), self._clock.now())
-        if outcome != "begin":
-            self._pending.pop(gate_key(hold), None)
-        self._append("gate", outcome, began, {"gate": hold.gate, "kind": hold.kind})
-
-    def _record(self, step: Step, outcome: str, detail: Mapping[str, object]) -> None:
-        name = f"{step.verb.value}:{step.replica}"
-        began = self._pending.get(name, self._clock.now())
-        if outcome != "begin":
-            self._pending.pop(name, None)
-        self._append(step.verb.value, outcome, began, detail, step)
-
-    def _append(
-        self,
-        verb: str,
-        outcome: str,
-        began: float,
-        detail: Mapping[str, object],
-        step: Step | None = None,
-    ) -> None:
-        now = self._clock.now()
-        release = step.release if step else self._release.id
-        self._run.journal.append(
-            Row(
-                time=now,
-                run=self._run.id,
-                epoch=self._run.epoch,
-                app=self._release.spec.app,
-                process=step.process if step else "",
-                replica=step.replica if step and step.replica != step.process else "",
-                release=release,
-                version=self._versions.get(release, ""),
-                step=verb,
-                outcome=outcome,
-                seconds=round(now - began, 3),
-                detail=dict(detail),
-            )
-        )
 
     def _progress(self, world: World) -> tuple[str, ...]:
         """Say how far each process is, and what is being waited for."""
@@ -434,8 +274,7 @@ class Executor:
         if self._watch.note:
             lines.append(self._watch.note)
         for name, step in sorted(self._current.items()):
-            began = self._pending.get(f"{step.verb.value}:{name}", self._clock.now())
-            waited = f"{self._clock.now() - began:.0f} s"
+            waited = f"{self._log.since(step_key(step)):.0f} s"
             note = self._notes.get(name)
             lines.append(f"{_DOING[step.verb]} {name}: {note + ', ' if note else ''}{waited}")
         return tuple(lines)

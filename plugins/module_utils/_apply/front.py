@@ -8,18 +8,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
-    ABORT,
-    PROMOTE,
-    Deployment,
-    Turn,
-    describe_world,
-    stands_at,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
     BoundedClock,
     Outcome,
     Resume,
+    Turn,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.choice import ABORT, PROMOTE
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
+    Deployment,
+    stands_at,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.describe import (
+    describe_world,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import Releases
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
@@ -126,9 +127,13 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The first turn of a run also returns the plan, and where that is empty takes no lease and does nothing.
     """
-    if unneeded := _nothing_under_way(params) or _overtaken(params):
-        return {**unneeded, **_IDLE}
-    return apply_to(_deployment(params), params)
+    return unneeded(params) or apply_to(_deployment(params), params)
+
+
+def unneeded(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the result of a call that has nothing to do, whatever is seen; empty where it has."""
+    found = _nothing_under_way(params) or _overtaken(params)
+    return {**found, **_IDLE} if found else {}
 
 
 _IDLE: Mapping[str, Any] = {"status": "done", "actions": [], "progress": [], "journal": []}

@@ -15,8 +15,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runn
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold
 
-Note = Callable[[str, str], None]
-
 
 class Answer(str, enum.Enum):
     """What a gate says when a run stands before it."""
@@ -47,9 +45,11 @@ class Gates:
         timers: Timers,
         passed: Callable[[str], None],
         more: Mapping[str, Keeper] | None = None,
+        tell: Callable[[Hold, str], None] = lambda _hold, _outcome: None,
     ) -> None:
         self._timers = timers
         self._passed = passed
+        self._tell = tell
         self._keepers: Mapping[str, Keeper] = {
             "approval": lambda _hold: Answer.HELD,
             "delay": lambda _hold: Answer.DELAYED,
@@ -59,10 +59,14 @@ class Gates:
 
     def ask(self, hold: Hold) -> Answer:
         """Return the answer of a gate; one that was passed is noted before anything behind it begins."""
+        self._tell(hold, "begin")
         answer = self._keepers[hold.kind](hold)
         if answer is Answer.PASSED:
             self._timers.began.pop(gate_key(hold), None)
             self._passed(hold.gate)
+            self._tell(hold, "ok")
+        elif answer is not Answer.WAITING:
+            self._tell(hold, answer.value)
         return answer
 
     def left(self, hold: Hold) -> float:

@@ -15,7 +15,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.context i
     Balancer,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.describe import (
     describe_world,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe

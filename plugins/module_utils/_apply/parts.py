@@ -13,6 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import front
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
+    BoundedClock,
+    Outcome,
+    Run,
+    Turn,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.connect import connect_all
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Balancer,
@@ -20,15 +26,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.context i
     Release,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
-    Deployment,
-    Turn,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
-    BoundedClock,
-    Executor,
-    Run,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import Deployment
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.fence import Fence
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.handed import (
     HandedBalancer,
@@ -43,11 +42,15 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal
+from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._release import names
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Reach
 from ansible_collections.immutable.cutover.plugins.module_utils._release.part import Part
-from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide
+from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import (
+    decide,
+    reach,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
     parse_spec,
@@ -66,11 +69,16 @@ class LocalRelease(Release):
     """A release at one load balancer's host: only the processes that it balances, under the whole release's ID."""
 
     whole: str = ""
+    reach: Reach = Reach.RETIRE
 
     @property
     def id(self) -> str:
         """The release ID."""
         return self.whole
+
+    def goal(self) -> Goal:
+        """Return what this host works towards; the host of the replicas stands at the gates."""
+        return replace(super().goal(), gates=(), reach=self.reach)
 
 
 def run_part(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
@@ -104,14 +112,21 @@ def _give_back(params: Mapping[str, Any]) -> bool:
 def _host(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
     views: Views = params["part"].get("views") or []
     resume = params["turn"]["resume"] or {}
-    settled = [set(view["settled"]) for view in views]
-    common = sorted(set.intersection(*settled)) if settled else []
-    turn = {**params["turn"], "resume": {**resume, "settled": common}}
+    resume = {**resume, **{key: _common(views, key) for key in ("settled", "checked")}}
+    turn = {**params["turn"], "resume": resume}
+    if idle := front.unneeded(params):
+        return {**idle, "handed": {}}
     deployment = HostPart(params, views, turn["epoch"])
     if check or turn.get("plan"):
         return front.plan_of(deployment)
     result = front.apply_to(deployment, {**params, "turn": turn})
     return {**result, "handed": deployment.handed()}
+
+
+def _common(views: Views, key: str) -> list[str]:
+    """Return the replicas of which every load balancer's host says so."""
+    found = [set(view.get(key, [])) for view in views]
+    return sorted(set.intersection(*found)) if found else []
 
 
 class HostPart(Deployment):
@@ -128,11 +143,11 @@ class HostPart(Deployment):
 
     def connect(self, spec: AppSpec) -> dict[str, tuple[Balancer, ...]]:
         """Return the load balancers as they were seen."""
-        if spec.strategy.type != "rolling":
+        if spec.strategy.type == "canary":
             raise InvalidInput(
                 "strategy.type",
                 spec.strategy.type,
-                "must be rolling where load balancers are on other hosts",
+                "must be rolling, blue_green or recreate where load balancers are on other hosts",
             )
         left = {view["host"]: list(view["backends"]) for view in self._views}
         found: dict[str, list[Balancer]] = {}
@@ -146,6 +161,12 @@ class HostPart(Deployment):
             driver = HandedBalancer(row["where"], row["targets"])
             found.setdefault(ref.process, []).append(Balancer(driver, GroupCommit(driver)))
         return {process: tuple(balancers) for process, balancers in found.items()}
+
+    def work(self, turn: Turn) -> tuple[Outcome, list[Row]]:
+        """Work, and remember what was seen last."""
+        outcome, rows = super().work(turn)
+        self.world = outcome.world
+        return outcome, rows
 
     def handed(self) -> dict[str, Any]:
         """Return what the load balancers' hosts need to know of this one."""
@@ -161,6 +182,10 @@ class HostPart(Deployment):
             "id": release.id,
             "image_id": release.image_id,
             "nothing": nothing,
+            "going_back": release.going_back,
+            "took_over": release.took_over,
+            "delay": release.delay,
+            "reach": reach(release.goal(), self.world).value,
             "containers": containers_data(self.site.engine.containers({names.APP: spec.app})),
         }
 
@@ -189,6 +214,7 @@ def _view(
     balancers: Mapping[str, tuple[Balancer, ...]],
     epoch: int,
     settled: Sequence[str],
+    checked: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what a host's load balancers show, in the order of the spec."""
     left = {process: list(group) for process, group in balancers.items()}
@@ -197,6 +223,8 @@ def _view(
         "host": host,
         "epoch": epoch,
         "settled": sorted(settled),
+        # What serves needs no check before a switch: there was one, and a run that died behind it.
+        "checked": sorted({*checked, *settled}),
         "backends": [
             {"where": f"{driver.where} on {host}", "targets": targets_data(driver.targets())}
             for driver in drivers
@@ -234,7 +262,14 @@ def _balance(params: Mapping[str, Any]) -> dict[str, Any]:
         "progress": list(outcome.progress),
         "journal": [asdict(row) for row in journal.written],
         "resume": front.resume_data(outcome.resume),
-        "view": _view(spec, host, site.balancers, turn.epoch, sorted(outcome.resume.settled)),
+        "view": _view(
+            spec,
+            host,
+            site.balancers,
+            turn.epoch,
+            sorted(outcome.resume.settled),
+            sorted(outcome.resume.checked),
+        ),
         **front.failure_of(outcome),
     }
 
@@ -246,7 +281,15 @@ def _release(handed: Mapping[str, Any], host: str) -> LocalRelease:
         spec = replace(spec, processes=processes)
     elif release_id(parse_spec(handed["spec"]), handed["image_id"]) != handed["id"]:
         raise CutoverError(f"{host}: this host names release {handed['id']} otherwise")
-    return LocalRelease(spec, handed["image_id"], whole=handed["id"])
+    return LocalRelease(
+        spec,
+        handed["image_id"],
+        going_back=handed["going_back"],
+        took_over=handed["took_over"],
+        delay=handed["delay"],
+        whole=handed["id"],
+        reach=Reach(handed["reach"]),
+    )
 
 
 def _persist(site: Site, fence: Fence, turn: Turn) -> None:

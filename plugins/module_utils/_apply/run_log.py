@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Outcome
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Outcome
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import ReleaseRecord
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced

@@ -12,7 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Admin
-from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import (
+    Goal,
+    Reach,
+    Want,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Decision,
     Hold,
@@ -61,14 +65,34 @@ def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
     tracks += [item for one in sets for item in _prepare(goal, one, world, busy)]
     if not all(_prepared(replica, world) and replica.name not in busy for replica in wanted):
         return Decision((*tracks, *_spare(goal, sets, busy)))
+    if goal.reach is Reach.PREPARE:
+        return Decision(tuple(tracks))
     routed = [replica for replica in surplus if replica.routed]
     if any(replica.phase is not Phase.SERVING for replica in wanted):
         hold = _gate(goal) if routed else None
         return Decision((*tracks, *([] if hold else _switch(wanted))), hold)
+    if goal.reach is Reach.SWITCH:
+        return Decision(tuple(tracks))
     if routed:
         drains = [track(item, Verb.DRAIN) for item in routed if item.name not in busy]
         return Decision((*tracks, *drains))
     return _leave(goal, surplus, tracks, busy)
+
+
+def reach(goal: Goal, world: World) -> Reach:
+    """Return how far every load balancer may go: none switches before all of the new is prepared in all of them and no
+    gate is left, and none takes the old out before the new serves in all of them.
+    """
+    sets = [wanted_and_surplus(goal, want, world) for want in goal.wants]
+    wanted = [replica for found, _surplus in sets for replica in found]
+    known = replace(world, settled=frozenset(replica.name for replica in wanted))
+    if not all(_prepared(replica, known) for replica in wanted):
+        return Reach.PREPARE
+    if all(replica.phase is Phase.SERVING for replica in wanted):
+        settled = all(replica.name in world.settled for replica in wanted)
+        return Reach.RETIRE if settled else Reach.SWITCH
+    routed = any(replica.routed for _wanted, surplus in sets for replica in surplus)
+    return Reach.PREPARE if routed and _gate(goal) else Reach.SWITCH
 
 
 def _over(replica: Replica, busy: frozenset[str]) -> bool:

@@ -4,12 +4,24 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._release.canary_spec import (
     CanaryStep,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold
+
+
+class Reach(str, enum.Enum):
+    """How far a strategy with a switch may go."""
+
+    PREPARE = "prepare"
+    """Nothing that moves traffic."""
+    SWITCH = "switch"
+    """The new gets traffic; nothing of the old is taken out yet."""
+    RETIRE = "retire"
+    """All the way."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,8 @@ class Goal:
     """The gates before its switch, in order, of a strategy that has one."""
     delay: float = 0
     """How many seconds longer the replicas that were replaced are kept, drained, before they go."""
+    reach: Reach = Reach.RETIRE
+    """How far one of several hosts with load balancers may go by itself, before the others are as far."""
     took_over: bool = False
     """It has replaced what ran before it, which may still be kept."""
 

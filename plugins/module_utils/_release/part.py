@@ -31,6 +31,11 @@ class Part:
     """Whether what load balancers show was seen under this run's own epoch, so that none of them can route to a
     replica again behind its back."""
 
+    @property
+    def keeps_gates(self) -> bool:
+        """Whether this is the host that stands at gates: a load balancer's is told what was passed."""
+        return self.executor is not Executor.LOAD_BALANCER
+
     def of(self, track: Track, prepared: Collection[str]) -> Track | None:
         """Return the steps of a track that this host takes now; C(prepared): the replicas found ready."""
         if self.executor is None:

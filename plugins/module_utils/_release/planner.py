@@ -20,7 +20,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release import 
     rolling,
     weights,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal
+from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Reach
 from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Batch,
@@ -51,6 +51,11 @@ def decide(goal: Goal, world: World, busy: frozenset[str] = frozenset()) -> Deci
         return decision
     equal = [weights.equalise(want, world, busy) for want in goal.wants]
     return replace(decision, tracks=(*decision.tracks, *(track for track in equal if track)))
+
+
+def reach(goal: Goal, world: World) -> Reach:
+    """Return how far a host with a load balancer may go by itself; other strategies need no such agreement."""
+    return blue_green.reach(goal, world) if goal.strategy == "blue_green" else Reach.RETIRE
 
 
 def plan(goal: Goal, observed: World, limit: int = 2000) -> Plan:

@@ -8,19 +8,24 @@ The engine is one, so the apps have different names; what the load balancers' ho
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tools.sample import PLAYBOOK, ROOT, Sample, environment, images
+from tools.loadgen import OK, Load
+from tools.made import note_run
+from tools.sample import PLAYBOOK, ROOT, Sample, environment, free_port, images
 
 REPLICAS = 2
 LOCAL = {
@@ -28,6 +33,74 @@ LOCAL = {
     "ansible_python_interpreter": "{{ ansible_playbook_python }}",
 }
 UNREACHABLE = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1}
+
+
+CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
+"""Two checkouts can be tested at a time on one machine."""
+OLD, NEW = "1.0.0", "1.1.0"
+LOAD = ("--slow", "1-2", "--timeout", "60", "--connect-timeout", "30")
+
+
+@contextmanager
+def two_backends(name: str) -> Iterator[Sample]:
+    """Make images, and HAProxy with the backends shop and shop2."""
+    made = Sample(f"{name}-{CHECKOUT}", ROOT / "build" / name, free_port())
+    note_run(made.name)
+    backends = [
+        {"name": "shop", "bind": f"127.0.0.1:{made.port}"},
+        {"name": "shop2", "bind": f"127.0.0.1:{free_port()}"},
+    ]
+    made.prepare("-e", json.dumps({"load_balancer_backends": backends}))
+    # Under tags of its own no other checkout's bake takes the images away in between.
+    kept = [f"{made.name}/web:{version}" for version in (OLD, NEW)]
+    for version, tag in zip((OLD, NEW), kept, strict=True):
+        image = images()[f"shop/web:{version}"]["image_id"]
+        subprocess.run(["docker", "tag", image, tag], check=True)
+    yield made
+    made.prepare("-e", "load_balancer_state=absent")
+    subprocess.run(["docker", "network", "rm", made.network], check=False)
+    subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
+
+
+class Clients:
+    """Load on every backend, from before to after a test's cutovers."""
+
+    def __init__(self, urls: list[str], folder: Path) -> None:
+        self._loads = [
+            Load(url, rate=40, out=folder / str(number), options=LOAD)
+            for number, url in enumerate(urls)
+        ]
+
+    def __enter__(self) -> Clients:
+        for load in self._loads:
+            load.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        for load in self._loads:
+            load.__exit__(*failure)
+
+    def lost(self) -> list[str]:
+        """Return every request that failed; end the load."""
+        found: list[str] = []
+        for load in self._loads:
+            books = load.stop()
+            assert books.planned > 0
+            found += [
+                f"{row.kind} {row.planned:.3f} {row.outcome} {row.detail}"
+                for row in books.rows()
+                if row.outcome != OK
+            ]
+            found += ["unaccounted"] * (books.planned - books.accounted)
+        return found
+
+
+def until(holds: Callable[[], object], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert process.poll() is None, process.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 @dataclass(frozen=True)
@@ -148,6 +221,12 @@ class Fleet:
             assert lease["holder"] is None
         for balancer in self.balancers:
             assert self.targets(balancer["backend"]) == dict.fromkeys(names, "UP")
+
+    def steps(self, member: str, step: str, outcome: str = "ok") -> list[float]:
+        """Return when steps of this kind ended so on a host, and at load balancers for it."""
+        journal = self.state / "apps" / self.app(member) / "journal.jsonl"
+        rows = [json.loads(line) for line in journal.read_text().splitlines()]
+        return [row["time"] for row in rows if (row["step"], row["outcome"]) == (step, outcome)]
 
     def clean(self) -> None:
         """Remove everything of these hosts, and what HAProxy still knows of them."""

@@ -4,82 +4,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import shutil
-import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.integration.pytest.hosts_rig import LOCAL, UNREACHABLE, Fleet
-from tools.loadgen import OK, Load
-from tools.made import note_run
-from tools.sample import ROOT, Sample, free_port, images
-
-CHECKOUT = hashlib.sha256(str(ROOT).encode()).hexdigest()[:6]
-"""Two checkouts can be tested at a time on one machine."""
-OLD, NEW = "1.0.0", "1.1.0"
-LOAD = ("--slow", "1-2", "--timeout", "60", "--connect-timeout", "30")
-
-
-class Clients:
-    """Load on every backend, from before to after a test's cutovers."""
-
-    def __init__(self, urls: list[str], folder: Path) -> None:
-        self._loads = [
-            Load(url, rate=40, out=folder / str(number), options=LOAD)
-            for number, url in enumerate(urls)
-        ]
-
-    def __enter__(self) -> Clients:
-        for load in self._loads:
-            load.__enter__()
-        return self
-
-    def __exit__(self, *failure: Any) -> None:
-        for load in self._loads:
-            load.__exit__(*failure)
-
-    def lost(self) -> list[str]:
-        """Return every request that failed; end the load."""
-        found: list[str] = []
-        for load in self._loads:
-            books = load.stop()
-            assert books.planned > 0
-            found += [
-                f"{row.kind} {row.planned:.3f} {row.outcome} {row.detail}"
-                for row in books.rows()
-                if row.outcome != OK
-            ]
-            found += ["unaccounted"] * (books.planned - books.accounted)
-        return found
+from tests.integration.pytest.hosts_rig import (
+    LOCAL,
+    NEW,
+    OLD,
+    UNREACHABLE,
+    Clients,
+    Fleet,
+    two_backends,
+    until,
+)
+from tools.sample import Sample
 
 
 @pytest.fixture(scope="module")
 def sample() -> Iterator[Sample]:
     """Images, and HAProxy with two backends."""
-    made = Sample(f"hosts-{CHECKOUT}", ROOT / "build" / "hosts", free_port())
-    note_run(made.name)
-    backends = [
-        {"name": "shop", "bind": f"127.0.0.1:{made.port}"},
-        {"name": "shop2", "bind": f"127.0.0.1:{free_port()}"},
-    ]
-    made.prepare("-e", json.dumps({"load_balancer_backends": backends}))
-    # Under tags of its own no other checkout's bake takes the images away in between.
-    kept = [f"{made.name}/web:{version}" for version in (OLD, NEW)]
-    for version, tag in zip((OLD, NEW), kept, strict=True):
-        image = images()[f"shop/web:{version}"]["image_id"]
-        subprocess.run(["docker", "tag", image, tag], check=True)
-    yield made
-    made.prepare("-e", "load_balancer_state=absent")
-    subprocess.run(["docker", "network", "rm", made.network], check=False)
-    subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
+    with two_backends("hosts") as made:
+        yield made
 
 
 @pytest.fixture
@@ -104,14 +55,6 @@ def deployed(fleet: Fleet) -> None:
     first = fleet.play("replace", OLD)
     assert first.code == 0, first.text
     fleet.converged(OLD)
-
-
-def until(holds: Callable[[], object], process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert process.poll() is None, process.communicate()[0]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_ro_09_two_hosts_behind_one_balancer_lose_nothing(fleet: Fleet, clients: Clients) -> None:
@@ -248,13 +191,6 @@ def apart(fleet: Fleet, **env: str) -> None:
     }
 
 
-def steps(fleet: Fleet, member: str, step: str, outcome: str = "ok") -> list[float]:
-    """Return when steps of this kind ended so on a host."""
-    journal = fleet.state / "apps" / fleet.app(member) / "journal.jsonl"
-    rows = [json.loads(line) for line in journal.read_text().splitlines()]
-    return [row["time"] for row in rows if (row["step"], row["outcome"]) == (step, outcome)]
-
-
 def served(fleet: Fleet, version: str) -> None:
     """Assert that every host's own backend has its own replicas of this version, and nothing else."""
     for member, balancer in zip(fleet.members, fleet.balancers, strict=True):
@@ -268,14 +204,14 @@ def test_no_host_switches_before_every_host_is_prepared(fleet: Fleet, clients: C
     first = fleet.play("replace_two_phase", OLD)
     assert first.code == 0, first.text
     served(fleet, OLD)
-    known = {member: len(steps(fleet, member, "activate")) for member in fleet.members}
+    known = {member: len(fleet.steps(member, "activate")) for member in fleet.members}
     with clients:
         ended = fleet.play("replace_two_phase", NEW)
         assert ended.code == 0, ended.text
         assert clients.lost() == []
     served(fleet, NEW)
-    switched = [steps(fleet, member, "activate")[known[member] :] for member in fleet.members]
-    prepared = [steps(fleet, member, "run", "held") for member in fleet.members]
+    switched = [fleet.steps(member, "activate")[known[member] :] for member in fleet.members]
+    prepared = [fleet.steps(member, "run", "held") for member in fleet.members]
     assert all(switched) and all(prepared), (switched, prepared)
     assert min(map(min, switched)) > max(map(max, prepared))
     again = fleet.play("replace_two_phase", NEW)
@@ -288,7 +224,7 @@ def test_ro_02_a_host_that_cannot_be_prepared_keeps_every_host_from_switching(
     apart(fleet)
     first = fleet.play("replace_two_phase", OLD)
     assert first.code == 0, first.text
-    known = {member: len(steps(fleet, member, "activate")) for member in fleet.members}
+    known = {member: len(fleet.steps(member, "activate")) for member in fleet.members}
     fleet.hosts["b2"]["own_env"]["STARTUP_DELAY"] = "600"
     web = fleet.sample.spec(NEW)["release_processes"]["web"] | {"replicas": 2}
     web["readiness"] |= {"timeout": 5}
@@ -298,7 +234,7 @@ def test_ro_02_a_host_that_cannot_be_prepared_keeps_every_host_from_switching(
     assert ended.code != 0
     assert "nothing was switched anywhere: b2 could not be prepared" in ended.text, ended.text
     served(fleet, OLD)
-    assert {member: len(steps(fleet, member, "activate")) for member in fleet.members} == known
+    assert {member: len(fleet.steps(member, "activate")) for member in fleet.members} == known
     fleet.hosts["b2"]["own_env"]["STARTUP_DELAY"] = "0.3"
     ended = fleet.play("replace_two_phase", NEW)
     assert ended.code == 0, ended.text

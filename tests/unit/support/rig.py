@@ -10,19 +10,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
+    BoundedClock,
+    Outcome,
+    Resume,
+    Run,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Balancer,
     GroupCommit,
     Release,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
-    BoundedClock,
-    Executor,
-    Outcome,
-    Resume,
-    Run,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
     ContainerSpec,

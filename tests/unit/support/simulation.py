@@ -13,13 +13,13 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Balancer,
     GroupCommit,
     Release,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
     Container,

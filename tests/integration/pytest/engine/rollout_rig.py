@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import front, targets
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import UNDO
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import UNDO
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.replicas import start_replica
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import APPLY_SPEC
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World

@@ -220,3 +220,65 @@ def test_going_back_that_fails_says_both(play: Play) -> None:
     result = play.task({"changed": True})
     assert "going back failed too: activate failed" in result["msg"]
     assert result["msg"].endswith("run the same playbook again to go on")
+
+
+def hold(gate: str, kind: str, seconds: float = 0) -> Answer:
+    return {"hold": {"gate": gate, "kind": kind, "seconds": seconds}}
+
+
+def test_ro_11_a_run_ends_well_at_a_gate(play: Play) -> None:
+    play.begun()
+    result = play.task(at_home("held", after={}, **hold("approval", "approval")))
+    assert (result["status"], result.get("failed"), play.run) == ("held", None, {"status": "held"})
+    assert "[b1] release 0123abcd is held at gate approval; run the playbook promote" in " ".join(
+        play.said
+    )
+    assert play.task(host="lb1")["changed"] is False
+
+
+def test_what_was_replaced_goes_later_as_a_run_of_its_own(play: Play) -> None:
+    play.begun()
+    play.task(at_balancer(), host="lb1")
+    delayed = at_home("delayed", **hold("scale_down", "delay", 30))
+    play.task(delayed, at_home(epoch=5))
+    retires = play.calls[-1]
+    assert (retires["turn"]["retires"], retires["turn"]["epoch"]) == ("0123abcd", 0)
+    assert "kept for 30 s more" in " ".join(play.said)
+    play.task(at_balancer(), host="lb1")
+    assert play.calls[-1]["turn"]["epoch"] == 5
+    assert play.task(at_home("done", epoch=5))["status"] == "done"
+
+
+def test_what_another_run_takes_away_is_left_to_it(play: Play) -> None:
+    play.begun()
+    delayed = at_home("delayed", **hold("scale_down", "delay", 1))
+    waiting = {"status": "waiting", "message": "bob has the lease", "changed": False}
+    result = play.task(delayed, waiting)
+    assert (result["status"], result.get("failed")) == ("done", None)
+    assert "bob has the lease; that run takes away what 0123abcd replaced" in play.said[-1]
+
+
+def test_a_failure_while_the_old_is_taken_away_is_not_undone(play: Play) -> None:
+    play.begun()
+    delayed = at_home("delayed", **hold("scale_down", "delay", 1))
+    result = play.task(delayed, at_home("failed", **failed("ready")), {"changed": True})
+    assert (result["failed"], result["msg"]) == (True, "ready failed: it broke")
+    assert play.calls[-2]["turn"]["undo_follows"] is False
+
+
+def test_what_is_held_is_aborted_first(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1")
+    held = {"status": "abort_first", "held": {"release": "old", "held": "approval"}, "handed": {}}
+    play.task(held, at_home())
+    assert play.calls[-1]["to"] == "abort"
+    play.task(at_balancer(), host="lb1")
+    play.task(at_home("done"), at_home(epoch=5))
+    assert ("to" in play.calls[-1], play.calls[-1]["turn"]["epoch"]) == (False, 0)
+    assert play.task(at_home("done", epoch=5))["status"] == "done"
+
+
+def test_a_pause_is_waited_for_in_one_task(play: Play) -> None:
+    play.begun()
+    waits = at_home(resume={"prepared": ["n"], "pending": {"gate:pause": 1.0}})
+    play.task(*[waits] * (release_part.TURNS + 2), at_home("done"))
+    assert play.run == {"status": "done"}

@@ -11,9 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
-    Executor,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.memory import MemoryEngine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (

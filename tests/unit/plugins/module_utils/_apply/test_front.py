@@ -12,10 +12,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
-    Executor,
-    Outcome,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Outcome
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
     ContainerSpec,
     Image,

@@ -150,8 +150,10 @@ def test_one_host_alone_refuses_balancers_of_others(host: Host) -> None:
 
 
 def test_other_strategies_and_unseen_balancers_are_refused(host: Host) -> None:
-    with pytest.raises(InvalidInput, match=r"^strategy\.type: must be rolling"):
-        Controller(host, "1", IMAGE_ID, "one", strategy={"type": "recreate"}).home()
+    strategy = {"type": "canary", "steps": [{"weight": 10}]}
+    told = r"^strategy\.type: must be rolling, blue_green or recreate where"
+    with pytest.raises(InvalidInput, match=told):
+        Controller(host, "1", IMAGE_ID, "one", strategy=strategy).home()
     run = Controller(host, "1", IMAGE_ID, "one")
     with pytest.raises(CutoverError, match="lb1 was not looked at"):
         run.call("host", views=[])

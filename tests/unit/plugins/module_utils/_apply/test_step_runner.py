@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import step_runner
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
     StepRunner,
     Timers,

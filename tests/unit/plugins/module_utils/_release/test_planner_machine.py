@@ -26,8 +26,8 @@ from hypothesis.stateful import (
 )
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import step_runner, targets
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
     StepRunner,
     Timers,
