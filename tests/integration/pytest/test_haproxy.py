@@ -290,7 +290,9 @@ def byte_by_byte(connection: socket.socket) -> None:
 
 def hang(connection: socket.socket) -> None:
     poll = select.poll()
-    poll.register(connection, 0)  # the other side has closed it whole, not only the half that it writes
+    poll.register(
+        connection, 0
+    )  # the other side has closed it whole, not only the half that it writes
     poll.poll()
 
 
