@@ -113,7 +113,7 @@ def _restart_balancer(scene: Scene) -> None:
 
 def await_balancer(site: Site) -> None:
     """Wait until HAProxy answers."""
-    eventually(lambda: _answers(site))
+    eventually(lambda: _answers(site), 120)
 
 
 def _answers(site: Site) -> bool:

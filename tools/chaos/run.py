@@ -212,9 +212,15 @@ class CaseRun:
     def _release(self) -> Release:
         case = self._case
         more: dict[str, object] = {}
+        lease: dict[str, int] = {}
         if case.fault.name == "pause":
             # Its lease ends in the middle of the pause.
-            more["release_lease"] = {"ttl": max(5, int(self._options.pause / 4))}
+            lease["ttl"] = max(5, int(self._options.pause / 4))
+        if case.then == RECOVER:
+            # It would be told who is in the way, and do nothing, while a run that lives has the lease.
+            lease["wait"] = 300
+        if lease:
+            more["release_lease"] = lease
         is_task = case.point.kind == "task"
         if is_task:
             more["release_receipt"] = str(self._folder / "receipt.json")

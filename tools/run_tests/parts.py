@@ -24,6 +24,8 @@ LONG = (
     "test_strategies",
     "test_canary",
     "sanity",
+    "blue_green",
+    "canary",
     "test_chaos",
     "test_hosts",
     "engine",

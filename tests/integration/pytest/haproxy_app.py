@@ -32,6 +32,8 @@ class Handler(BaseHTTPRequestHandler):
     def _name(self, url: SplitResult) -> None:
         if url.path == "/slow":
             time.sleep(float(parse_qs(url.query)["s"][0]))
+        while url.path == "/held" and Path(UNREADY).with_name("held").exists():
+            time.sleep(0.02)
         ready = url.path != "/readyz" or not Path(UNREADY).exists()
         body = NAME.encode()
         self.send_response(200 if ready else 503)

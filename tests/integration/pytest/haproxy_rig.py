@@ -29,6 +29,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from tools.sample import free_port
 
 CLOCK = SystemClock()
+PATIENCE = 60.0
+"""Seconds within which what must come comes on the busiest machine; nothing waits for so long that has come."""
 
 BACKEND = """
 backend {name}
@@ -48,11 +50,11 @@ global
 
 defaults
     mode http
-    timeout connect 8s
-    timeout client 30s
-    timeout server 30s
-    timeout check 2s
-    timeout queue 10s
+    timeout connect 20s
+    timeout client 120s
+    timeout server 120s
+    timeout check 20s
+    timeout queue 60s
     retries 0
     option idle-close-on-response
 
@@ -64,7 +66,7 @@ frontend shop
 """
 
 
-def eventually(holds: Callable[[], object], seconds: float = 5.0) -> None:
+def eventually(holds: Callable[[], object], seconds: float = PATIENCE) -> None:
     """Wait for something that must come true."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -103,6 +105,19 @@ class App:
         """End it at once, with whatever it works on."""
         self._process.kill()
         self._process.wait()
+
+
+class Held:
+    """Requests that an app keeps for as long as a file is there: no test depends on how long something takes."""
+
+    def __init__(self, file: Path) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self._file = file
+        file.touch()
+
+    def release(self) -> None:
+        """Have them answered."""
+        self._file.unlink(missing_ok=True)
 
 
 class Haproxy:
@@ -145,7 +160,7 @@ class Haproxy:
 
     def _master_answers(self) -> bool:
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(2)
+            connection.settimeout(PATIENCE)
             connection.connect(str(self.master))
             connection.sendall(b"show proc\n")
             connection.shutdown(socket.SHUT_WR)
@@ -156,7 +171,7 @@ class Haproxy:
         """End master and worker at once."""
         if self._process is not None:
             self._process.terminate()
-            self._process.wait(timeout=10)
+            self._process.wait(timeout=PATIENCE)
 
     def restart(self) -> None:
         """End it and start it again: what was not persisted is forgotten."""
@@ -197,7 +212,7 @@ class Haproxy:
     def ask(self, command: str) -> str:
         """Send a command as a stranger would, not through the driver."""
         with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
+            connection.settimeout(PATIENCE)
             connection.connect(str(self.socket))
             connection.sendall(command.encode() + b"\n")
             chunks = []
@@ -205,7 +220,7 @@ class Haproxy:
                 chunks.append(chunk)
         return b"".join(chunks).decode()
 
-    def get(self, path: str = "/", timeout: float = 15) -> tuple[int, str]:
+    def get(self, path: str = "/", timeout: float = PATIENCE) -> tuple[int, str]:
         """Send one request through it."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:
@@ -227,13 +242,27 @@ class Haproxy:
         return factory.connect(options, CLOCK)
 
     @contextlib.contextmanager
-    def slow(self, seconds: float, count: int = 1) -> Iterator[list[tuple[int, str]]]:
-        """Send slow requests while the body runs; the list has their answers afterwards."""
-        answers: list[tuple[int, str]] = []
+    def held(self, count: int = 1) -> Iterator[Held]:
+        """Send requests that last until they are released, or until the body ends; it has their answers afterwards."""
+        held = Held(self.dir / "held")
+        with self._asked("/held", count, held.answers):
+            try:
+                yield held
+            finally:
+                held.release()
 
+    @contextlib.contextmanager
+    def slow(self, seconds: float, count: int = 1) -> Iterator[list[tuple[int, str]]]:
+        """Send requests that last so long while the body runs; the list has their answers afterwards."""
+        answers: list[tuple[int, str]] = []
+        with self._asked(f"/slow?s={seconds}", count, answers):
+            yield answers
+
+    @contextlib.contextmanager
+    def _asked(self, path: str, count: int, answers: list[tuple[int, str]]) -> Iterator[None]:
         def one() -> None:
             try:
-                answers.append(self.get(f"/slow?s={seconds}"))
+                answers.append(self.get(path, 2 * PATIENCE))
             except (OSError, http.client.HTTPException) as lost:
                 answers.append((0, repr(lost)))
 
@@ -241,7 +270,7 @@ class Haproxy:
         for thread in threads:
             thread.start()
         try:
-            yield answers
+            yield
         finally:
             for thread in threads:
                 thread.join()
@@ -264,7 +293,7 @@ class Bench:
         """Start an app and bring it into rotation in the right order."""
         app = self.app(name, address)
         targets.register_standby(self.lb, name, app.address, app.port)
-        targets.await_healthy(self.lb, name, 5, CLOCK)
+        targets.await_healthy(self.lb, name, PATIENCE, CLOCK)
         targets.activate(self.lb, name)
         self.lb.persist()
         return app
@@ -273,7 +302,7 @@ class Bench:
         """Take an app out in the right order, and end it."""
         targets.start_drain(self.lb, name)
         self.lb.persist()
-        targets.await_drained(self.lb, [name], 10, CLOCK)
+        targets.await_drained(self.lb, [name], PATIENCE, CLOCK)
         targets.deregister(self.lb, name)
         self.lb.persist()
         self.apps[name].kill()

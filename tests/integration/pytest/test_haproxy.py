@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import select
 import socket
 import subprocess
 import sys
@@ -37,7 +38,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.haproxy import (
     HaproxyLoadBalancer,
 )
-from tests.integration.pytest.haproxy_rig import App, Bench, Haproxy, eventually, refusal
+from tests.integration.pytest.haproxy_rig import PATIENCE, App, Bench, Haproxy, eventually, refusal
 from tools.loadgen import Load
 
 CLOCK = SystemClock()
@@ -79,16 +80,16 @@ def test_lb_04_a_busy_server_is_not_deleted_and_an_idle_one_at_once(bench: Bench
     client = http.client.HTTPConnection("127.0.0.1", bench.haproxy.port)
     client.request("GET", "/")
     client.getresponse().read()  # leaves an idle connection to the server in HAProxy's pool
-    with bench.haproxy.slow(2) as answers:
+    with bench.haproxy.held() as held:
         eventually(lambda: bench.work("one") == 1)
         assert refusal(lambda: bench.lb.deregister("one")).kind is Kind.NOT_DRAINED
-        targets.await_drained(bench.lb, ["one"], 5, CLOCK)
+        held.release()
+        targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK)
         began = time.monotonic()
         assert bench.lb.deregister("one").changed
-        assert (
-            time.monotonic() - began < 15
-        )  # 2.6 blocks it for 25 s when it is done in the wrong order
-    assert answers == [(200, "one")]
+        # 2.6 blocks it for 25 s when it is done in the wrong order.
+        assert time.monotonic() - began < 24
+    assert held.answers == [(200, "one")]
     client.close()
 
 
@@ -108,14 +109,14 @@ def test_lb_05_a_reload_or_restart_after_any_step_keeps_the_targets(
     assert disturbed() == {"old": Admin.ACTIVE, "new": Admin.MAINTENANCE}
     assert bench.haproxy.get() == (200, "old")
     targets.register_standby(bench.lb, "new", new.address, new.port)
-    targets.await_healthy(bench.lb, "new", 5, CLOCK)
+    targets.await_healthy(bench.lb, "new", PATIENCE, CLOCK)
     targets.activate(bench.lb, "new")
     assert disturbed() == {"old": Admin.ACTIVE, "new": Admin.ACTIVE}
     assert {bench.haproxy.get()[1] for _again in range(8)} == {"old", "new"}
     targets.start_drain(bench.lb, "old")
     assert disturbed() == {"old": Admin.MAINTENANCE, "new": Admin.ACTIVE}
     assert {bench.haproxy.get()[1] for _again in range(8)} == {"new"}
-    targets.await_drained(bench.lb, ["old"], 5, CLOCK)
+    targets.await_drained(bench.lb, ["old"], PATIENCE, CLOCK)
     bench.lb.deregister("old")
     assert disturbed() == {"new": Admin.ACTIVE}
     assert old.port != new.port
@@ -133,7 +134,7 @@ def test_lb_06_the_work_of_a_leaving_worker_counts(bench: Bench) -> None:
     bench.up("one")
     blind = bench.haproxy.driver(master_socket="")
     assert blind.in_flight(["one"])["one"].total == 0
-    with bench.haproxy.slow(5) as answers:
+    with bench.haproxy.held() as held:
         eventually(lambda: bench.work("one") == 1)
         targets.start_drain(bench.lb, "one")
         bench.lb.persist()
@@ -143,8 +144,12 @@ def test_lb_06_the_work_of_a_leaving_worker_counts(bench: Bench) -> None:
         stale = refusal(lambda: blind.in_flight(["one"]))
         assert stale.kind is Kind.STALE and "master_socket" in stale.message
         assert refusal(lambda: bench.lb.deregister("one")).kind is Kind.NOT_DRAINED
-        done = targets.await_drained(bench.lb, ["one"], 10, CLOCK)
-    assert answers == [(200, "one")] and done["one"].peak == 1
+
+        def seen(_busy: object) -> None:
+            held.release()
+
+        done = targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK, seen)
+    assert held.answers == [(200, "one")] and done["one"].peak == 1
     assert bench.lb.deregister("one").changed
 
 
@@ -155,7 +160,7 @@ def test_lb_08_idle_clients_do_not_block_a_drain(bench: Bench) -> None:
         client.request("GET", "/")
         assert client.getresponse().read() == b"one"
     targets.start_drain(bench.lb, "one")
-    assert targets.await_drained(bench.lb, ["one"], 10, CLOCK)["one"].peak == 0
+    assert targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK)["one"].peak == 0
     assert bench.lb.deregister("one").changed
     for client in clients:
         client.close()
@@ -172,25 +177,27 @@ def test_lb_08_what_waits_in_the_queue_is_in_flight(bench: Bench) -> None:
     bench.haproxy.config.write_text(text)
     bench.haproxy.reload()
     bench.haproxy.headers = {"Cookie": "SRV=one"}  # else they wait for any server, not for this one
-    with bench.haproxy.slow(0.5, 3) as answers:
+    with bench.haproxy.held(3) as held:
         eventually(lambda: bench.work("one") == 3)
         figure = bench.lb.in_flight(["one"])["one"]
         assert (figure.count, figure.queued) == (1, 2)
         targets.start_drain(bench.lb, "one")
-        targets.await_drained(bench.lb, ["one"], 10, CLOCK)
-    assert answers == [(200, "one")] * 3
+        held.release()
+        targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK)
+    assert held.answers == [(200, "one")] * 3
 
 
 def test_lb_12_cleared_counters_do_not_look_like_idleness(bench: Bench) -> None:
     bench.up("one")
-    with bench.haproxy.slow(1) as answers:
+    with bench.haproxy.held() as held:
         eventually(lambda: bench.work("one") == 1)
         targets.start_drain(bench.lb, "one")
         bench.haproxy.ask("clear counters all")
         assert bench.work("one") == 1
         assert refusal(lambda: bench.lb.deregister("one")).kind is Kind.NOT_DRAINED
-        targets.await_drained(bench.lb, ["one"], 5, CLOCK)
-    assert answers == [(200, "one")]
+        held.release()
+        targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK)
+    assert held.answers == [(200, "one")]
 
 
 def test_a_half_registered_target_is_brought_to_standby(bench: Bench) -> None:
@@ -199,7 +206,7 @@ def test_a_half_registered_target_is_brought_to_standby(bench: Bench) -> None:
     bench.haproxy.ask(f"add server shop/one {app.address}:{app.port} check inter 1s")
     assert targets.find(bench.lb, "one").admin is Admin.MAINTENANCE
     assert targets.register_standby(bench.lb, "one", app.address, app.port).changed
-    targets.await_healthy(bench.lb, "one", 5, CLOCK)
+    targets.await_healthy(bench.lb, "one", PATIENCE, CLOCK)
     assert not targets.register_standby(bench.lb, "one", app.address, app.port).changed
 
 
@@ -211,7 +218,7 @@ def test_a_slow_start_gives_a_new_target_a_small_share_first(tmp_path: Path) -> 
     try:
         for app, driver in zip(apps, (haproxy.driver(), slow), strict=True):
             targets.register_standby(driver, app.name, app.address, app.port)
-            targets.await_healthy(driver, app.name, 5, CLOCK)
+            targets.await_healthy(driver, app.name, PATIENCE, CLOCK)
             targets.activate(driver, app.name)
         answers = Counter(haproxy.get()[1].split()[0] for _request in range(100))
         assert answers["new"] >= 1 and answers["old"] >= 80, answers
@@ -259,9 +266,11 @@ def fake(path: Path, talk: Callable[[socket.socket], None]) -> Iterator[None]:
         thread.join()
 
 
-def driver(path: Path) -> LoadBalancer:
-    """A driver with little patience."""
-    return HaproxyLoadBalancer(runtime.RuntimeSocket(str(path), CLOCK, timeout=0.4), "shop", CLOCK)
+def driver(path: Path, patience: float = PATIENCE) -> LoadBalancer:
+    """A driver that waits so long for an answer."""
+    return HaproxyLoadBalancer(
+        runtime.RuntimeSocket(str(path), CLOCK, timeout=patience), "shop", CLOCK
+    )
 
 
 def says(answers: dict[str, str]) -> Callable[[socket.socket], None]:
@@ -274,13 +283,17 @@ def says(answers: dict[str, str]) -> Callable[[socket.socket], None]:
 
 def byte_by_byte(connection: socket.socket) -> None:
     connection.recv(4096)
-    for byte in b"Version: 2.6.12":
+    while True:  # until the other side leaves
         time.sleep(0.1)
-        connection.sendall(bytes([byte]))
+        connection.sendall(b"V")
 
 
 def hang(connection: socket.socket) -> None:
-    time.sleep(1)
+    poll = select.poll()
+    poll.register(
+        connection, 0
+    )  # the other side has closed it whole, not only the half that it writes
+    poll.poll()
 
 
 def cut_short(connection: socket.socket) -> None:
@@ -307,20 +320,18 @@ def test_lb_09_b58_each_kind_of_bad_socket_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("talk", "said"),
+    ("talk", "patience", "said"),
     [
-        (hang, "no answer to 'show info' within 0.4 s"),
-        (byte_by_byte, "no answer to 'show info' within 0.4 s"),
-        (cut_short, "closed before the answer was complete"),
+        (hang, 0.4, "no answer to 'show info' within 0.4 s"),
+        (byte_by_byte, 0.4, "no answer to 'show info' within 0.4 s"),
+        (cut_short, PATIENCE, "closed before the answer was complete"),
     ],
 )
 def test_lb_09_a_peer_that_does_not_answer_is_left_in_time(
-    tmp_path: Path, talk: Callable[[socket.socket], None], said: str
+    tmp_path: Path, talk: Callable[[socket.socket], None], patience: float, said: str
 ) -> None:
     with fake(tmp_path / "s", talk):
-        began = time.monotonic()
-        failure = refusal(driver(tmp_path / "s").probe)
-        assert time.monotonic() - began < 5
+        failure = refusal(driver(tmp_path / "s", patience).probe)
     assert failure.kind is Kind.UNREACHABLE and said in failure.message
 
 
@@ -459,7 +470,8 @@ def test_writing_the_file_again_is_cheap(bench: Bench) -> None:
 # Under load.
 
 MIX = {"keepalive": 60.0, "new": 30.0, "slow": 8.0}
-QUICK = ("--slow", "0.5-1.5", "--timeout", "8", "--connect-timeout", "2")
+QUICK = ("--slow", "0.5-1.5", "--timeout", "60", "--connect-timeout", "60")
+"""On a busy machine an answer may be late; that it is late is no loss."""
 
 
 def test_a_cutover_under_load_loses_nothing(bench: Bench, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.pytest.haproxy_rig import App, Haproxy, eventually
+from tests.integration.pytest.haproxy_rig import PATIENCE, App, Haproxy, eventually
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -169,14 +169,15 @@ def test_lb_02_two_backends_at_once(bench: Bench) -> None:
 def test_drain_waits_for_work_and_says_how_it_went(bench: Bench) -> None:
     one, two = bench.app("one"), bench.app("two")
     bench.run("lb_target", targets=[one])
-    with bench.haproxy.slow(4, 3) as answers:
+    with bench.haproxy.held(3) as held:
         eventually(lambda: bench.haproxy.driver().in_flight(["one"])["one"].total == 3)
         bench.run("lb_target", targets=[two])
         late = bench.run("drain", names=["one"], wait={"timeout": 1})
         assert late["failed"] and late["kind"] == "drain_timeout" and late["busy"] == {"one": 3}
         assert "one (3 in flight, 0 queued)" in late["msg"]
-        done = bench.run("drain", names=["one"], wait={"timeout": 10})
-    assert answers == [(200, "one")] * 3
+        held.release()
+        done = bench.run("drain", names=["one"], wait={"timeout": int(PATIENCE)})
+    assert held.answers == [(200, "one")] * 3
     assert done["changed"] is False
     assert done["drained"][0]["name"] == "one"
     assert bench.run("drain", names=["two"], check=True)["kind"] == "last_target"

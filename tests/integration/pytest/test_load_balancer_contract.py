@@ -5,8 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
@@ -25,6 +24,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     Admin,
     Health,
+    InFlight,
     LoadBalancer,
     Quality,
     Target,
@@ -32,7 +32,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (
     MemoryLoadBalancer,
 )
-from tests.integration.pytest.haproxy_rig import App, Haproxy, eventually
+from tests.integration.pytest.haproxy_rig import PATIENCE, App, Haproxy, eventually
 from tools.sample import free_port
 
 CLOCK = SystemClock()
@@ -45,7 +45,7 @@ class Bench(Protocol):
     lb: LoadBalancer
 
     def app(self, name: str, *, ready: bool = True) -> tuple[str, int]: ...
-    def busy(self, name: str) -> contextlib.AbstractContextManager[None]: ...
+    def busy(self, name: str) -> contextlib.AbstractContextManager[Callable[[], None]]: ...
     def restart(self) -> None: ...
 
 
@@ -59,13 +59,11 @@ class MemoryBench:
         return "127.0.0.1", free_port()
 
     @contextlib.contextmanager
-    def busy(self, name: str) -> Iterator[None]:
+    def busy(self, name: str) -> Iterator[Callable[[], None]]:
         self.memory.work(name, 1)
         self.memory.count_traffic(name, 1)
-        timer = threading.Timer(0.8, self.memory.work, (name, 0))
-        timer.start()
-        yield
-        timer.join()
+        yield lambda: self.memory.work(name, 0)
+        self.memory.work(name, 0)
 
     def restart(self) -> None:
         self.memory.restart()
@@ -85,11 +83,11 @@ class HaproxyBench:
         return app.address, app.port
 
     @contextlib.contextmanager
-    def busy(self, name: str) -> Iterator[None]:
-        with self.haproxy.slow(2) as answers:
+    def busy(self, name: str) -> Iterator[Callable[[], None]]:
+        with self.haproxy.held() as held:
             eventually(lambda: self.lb.in_flight([name])[name].total == 1)
-            yield
-        assert answers == [(200, name)]
+            yield held.release
+        assert held.answers == [(200, name)]
 
     def restart(self) -> None:
         self.haproxy.restart()
@@ -113,7 +111,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 def up(bench: Bench, name: str) -> Target:
     """Register, wait and activate one target."""
     targets.register_standby(bench.lb, name, *bench.app(name))
-    targets.await_healthy(bench.lb, name, 5, CLOCK)
+    targets.await_healthy(bench.lb, name, PATIENCE, CLOCK)
     targets.activate(bench.lb, name)
     return targets.find(bench.lb, name)
 
@@ -155,7 +153,7 @@ def test_a_registered_target_waits_in_standby_and_gets_healthy(bench: Bench) -> 
         address,
         port,
     )
-    healthy = targets.await_healthy(bench.lb, "one", 5, CLOCK)
+    healthy = targets.await_healthy(bench.lb, "one", PATIENCE, CLOCK)
     assert healthy.admin is Admin.STANDBY and healthy.health is Health.UP and healthy.check
     assert not healthy.serving
     assert targets.activate(bench.lb, "one").changed
@@ -245,7 +243,7 @@ def test_an_unhealthy_target_is_never_activated(bench: Bench) -> None:
 
 def test_busy_targets_are_counted_and_not_deregistered(bench: Bench) -> None:
     up(bench, "one")
-    with bench.busy("one"):
+    with bench.busy("one") as end:
         figure = bench.lb.in_flight(["one", "nobody"])
         assert figure["one"].count == 1 and figure["nobody"].total == 0
         assert sum(count for _part, count in figure["one"].parts) == figure["one"].total
@@ -254,9 +252,12 @@ def test_busy_targets_are_counted_and_not_deregistered(bench: Bench) -> None:
         assert refused.value.kind is Kind.NOT_DRAINED
         assert targets.find(bench.lb, "one").admin is Admin.DRAINING
         seen: list[int] = []
-        done = targets.await_drained(
-            bench.lb, ["one"], 5, CLOCK, lambda busy: seen.append(busy["one"].total)
-        )
+
+        def look(busy: Mapping[str, InFlight]) -> None:
+            seen.append(busy["one"].total)
+            end()
+
+        done = targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK, look)
     assert done["one"].peak == 1
     assert seen[0] == 1
     assert bench.lb.deregister("one").changed
@@ -276,12 +277,15 @@ def test_a_drain_that_takes_too_long_names_who_is_busy_and_cuts_nothing(bench: B
 def test_a_target_that_is_routed_to_again_is_no_drained_target(bench: Bench) -> None:
     up(bench, "one")
     with pytest.raises(LoadBalancerError) as stale:
-        targets.await_drained(bench.lb, ["one"], 5, CLOCK)
+        targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK)
     assert stale.value.kind is Kind.STALE
     targets.start_drain(bench.lb, "one")
-    threading.Timer(0.12, bench.lb.set_state, ("one", Admin.ACTIVE)).start()
+
+    def undo(_busy: Mapping[str, InFlight]) -> None:
+        bench.lb.set_state("one", Admin.ACTIVE)
+
     with pytest.raises(LoadBalancerError) as stale:
-        targets.await_drained(bench.lb, ["one"], 5, CLOCK, samples=5)
+        targets.await_drained(bench.lb, ["one"], PATIENCE, CLOCK, undo, samples=5)
     assert stale.value.kind is Kind.STALE
 
 
@@ -297,7 +301,7 @@ def test_persist_writes_once_and_a_restart_finds_the_active_ones(bench: Bench) -
     assert after["two"].admin is Admin.MAINTENANCE
     assert not bench.lb.persist()
     targets.register_standby(bench.lb, "two", after["two"].address, after["two"].port)
-    targets.await_healthy(bench.lb, "two", 5, CLOCK)
+    targets.await_healthy(bench.lb, "two", PATIENCE, CLOCK)
     targets.activate(bench.lb, "two")
     assert bench.lb.persist()
     for name in ("one", "two", "three"):

@@ -16,7 +16,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply import lo
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import LoadBalancerError
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import LongLived
-from tests.integration.pytest.haproxy_rig import App, Haproxy, eventually
+from tests.integration.pytest.haproxy_rig import PATIENCE, App, Haproxy, eventually
 
 CLOCK = SystemClock()
 UPGRADE = b"Connection: Upgrade\r\nUpgrade: test\r\n"
@@ -28,7 +28,7 @@ def haproxy(tmp_path: Path) -> Iterator[Haproxy]:
     made.start()
     driver = made.driver()
     targets.register_standby(driver, "one", app.address, app.port)
-    targets.await_healthy(driver, "one", 5, CLOCK)
+    targets.await_healthy(driver, "one", PATIENCE, CLOCK)
     targets.activate(driver, "one")
     yield made
     app.kill()
@@ -39,7 +39,7 @@ class Client:
     """A connection that stays open."""
 
     def __init__(self, haproxy: Haproxy, path: str, headers: bytes = b"") -> None:
-        self._socket = socket.create_connection(("127.0.0.1", haproxy.port), 10)
+        self._socket = socket.create_connection(("127.0.0.1", haproxy.port), PATIENCE)
         self._socket.sendall(b"GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n" % (path.encode(), headers))
         assert self._socket.recv(4096).startswith(b"HTTP/1.1 ")
 
@@ -60,7 +60,7 @@ class Client:
         self._socket.close()
 
 
-def drain(haproxy: Haproxy, rule: LongLived, timeout: float = 10) -> int:
+def drain(haproxy: Haproxy, rule: LongLived, timeout: float = PATIENCE) -> int:
     """Drain as the step does; return how many connections were closed."""
     driver, closed, began = haproxy.driver(), [], CLOCK.monotonic()
     targets.start_drain(driver, "one")
@@ -81,19 +81,22 @@ def drain(haproxy: Haproxy, rule: LongLived, timeout: float = 10) -> int:
         note=lambda _text: None,
         clock=CLOCK,
     )
-    targets.await_drained(driver, ["one"], 10, CLOCK)
+    targets.await_drained(driver, ["one"], PATIENCE, CLOCK)
     targets.deregister(driver, "one")
     return len(closed)
 
 
 def test_upgraded_connections_are_closed_and_only_they(haproxy: Haproxy) -> None:
     upgraded = [Client(haproxy, "/upgrade", UPGRADE) for _client in range(5)]
-    with haproxy.slow(2) as answers:
+    with haproxy.held() as held:
         eventually(lambda: len(haproxy.driver().sessions("one")) == 6)
         assert sum(item.tunnel for item in haproxy.driver().sessions("one")) == 5
+        held.release()
         assert drain(haproxy, LongLived(timeout=0, close_over=1)) == 5
-    assert [status for status, _body in answers] == [200], "a request is no long-lived connection"
-    assert all(client.cut(5) for client in upgraded)
+    assert [status for status, _body in held.answers] == [200], (
+        "a request is no long-lived connection"
+    )
+    assert all(client.cut(PATIENCE) for client in upgraded)
     assert haproxy.driver().targets() == ()
 
 
@@ -111,9 +114,9 @@ def test_a_stream_is_one_only_when_it_is_older(haproxy: Haproxy) -> None:
     with pytest.raises(LoadBalancerError, match="1 in flight"):
         drain(haproxy, LongLived(timeout=0, close_over=0), timeout=1)
     assert not stream.cut(0.5)
-    eventually(lambda: haproxy.driver().sessions("one")[0].seconds >= 2, 10)
+    eventually(lambda: haproxy.driver().sessions("one")[0].seconds >= 2)
     assert drain(haproxy, LongLived(timeout=0, close_over=0, older_than=2)) == 1
-    assert stream.cut(5)
+    assert stream.cut(PATIENCE)
 
 
 def test_one_that_ends_in_its_time_is_not_closed(haproxy: Haproxy) -> None:
@@ -130,7 +133,7 @@ def test_lb_06_those_of_a_leaving_worker_are_closed_too(haproxy: Haproxy) -> Non
     haproxy.reload()
     eventually(lambda: haproxy.driver().sessions("one"))
     assert drain(haproxy, LongLived(timeout=0, close_over=0)) == 1
-    assert client.cut(5)
+    assert client.cut(PATIENCE)
 
 
 def test_what_has_ended_is_not_closed_in_the_place_of_another(haproxy: Haproxy) -> None:

@@ -24,7 +24,7 @@ from tools.sample import rows
 # Its server queues nine connections, which a busy machine fills: a connection is tried again, at the same replica only,
 # so that one that is gone stays a loss.
 PATHS = r"""retries 5
-    timeout connect 4s
+    timeout connect 20s
     http-request set-path /cgi-bin/slow if { path /slow }
     http-request set-path /tag if { path / }"""
 TURN: Mapping[str, Mapping[str, Any]] = APPLY_SPEC["turn"]["options"]
@@ -69,8 +69,8 @@ class Rollouts:
         process = {
             "replicas": replicas,
             "port": 8080,
-            "readiness": {"path": "/readyz", "interval": 1, "successes": 1, "timeout": 30},
-            "drain": {"timeout": 30},
+            "readiness": {"path": "/readyz", "interval": 1, "successes": 1, "timeout": 90},
+            "drain": {"timeout": 60},
             "stop": {"grace_period": 2},
             "resources": {"memory": "32m", "cpus": 1, "pids": 64},
         }
@@ -144,13 +144,13 @@ class Rollouts:
             wanted = release.container(process, slot, str(self.state))
             started = start_replica(deployment.site.engine, wanted)
             targets.register_standby(driver, started.name, started.address, process.port)
-            targets.await_healthy(driver, started.name, 20, CLOCK)
+            targets.await_healthy(driver, started.name, 60, CLOCK)
             targets.activate(driver, started.name)
         driver.persist()
 
     def load(self, out: Path, *, slow: float = 2.0) -> Load:
         """Return the load of these tests, not yet started."""
-        options = ("--slow", "0.5-1", "--timeout", "30", "--connect-timeout", "10")
+        options = ("--slow", "0.5-1", "--timeout", "60", "--connect-timeout", "60")
         mix = {**MIX, "slow": slow}
         url = f"http://127.0.0.1:{self.haproxy.port}"
         return Load(url, mix=mix, out=out, options=options)
@@ -212,7 +212,7 @@ class Background(threading.Thread):
         except Exception as error:  # noqa: BLE001 - it is the test that judges it
             self.error = error
 
-    def result(self, seconds: float = 90) -> dict[str, Any]:
+    def result(self, seconds: float = 240) -> dict[str, Any]:
         """Wait for its end."""
         self.join(seconds)
         assert not self.is_alive()

@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from itertools import pairwise
@@ -151,7 +150,9 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
     assert "its process ended" in failed["msg"], failed["msg"]
     # None: the engine has started it anew by then, and its first exit code is forgotten.
     assert error["exit_code"] in (7, None)
-    assert error["log"][-1] == "line 30 with ********" and len(error["log"]) == 20
+    # Which lines depends on how often the engine has started it anew.
+    assert len(error["log"]) == 20
+    assert all(line.endswith("with ********") for line in error["log"]), error["log"]
     # It may be gone before the first probe.
     assert error.get("probe_history") or "not ready: its process ended" in failed["msg"]
     labels = {"immutable.cutover.app": run_id}
@@ -164,17 +165,16 @@ def test_ro_01_one_that_exits_is_removed_and_explained_the_other_stays(
 def test_ro_01_the_wait_ends_when_the_process_does(call: Call, item: Any) -> None:
     dies = ["/bin/sh", "-c", "sleep 2; exit 1"]
     readiness = {**READY, "timeout": 60}
-    begin = time.monotonic()
     failed = call([item("late", command=dies, readiness=readiness)])
     assert "its process ended" in failed["msg"], failed["msg"]
-    assert time.monotonic() - begin < 20
+    assert "not ready within 60 s" not in failed["msg"], failed["msg"]
 
 
 def test_ro_02_never_ready_names_url_and_last_answer(
     call: Call, item: Any, engine: Any, run_id: str
 ) -> None:
-    failed = call([item("never", readiness={**READY, "path": "/nothing", "timeout": 1})])
-    assert ":8080/nothing: not ready within 1 s; last answer: status 404" in failed["msg"]
+    failed = call([item("never", readiness={**READY, "path": "/nothing", "timeout": 5})])
+    assert ":8080/nothing: not ready within 5 s; last answer: status 404" in failed["msg"]
     assert engine.containers({"immutable.cutover.app": run_id}) == ()
 
 
