@@ -21,7 +21,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates imp
     GateFailed,
     gate_key,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import Timers
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Traffic
 from ansible_collections.immutable.cutover.plugins.module_utils._probe.source import JsonSource
 from ansible_collections.immutable.cutover.plugins.module_utils._release import (

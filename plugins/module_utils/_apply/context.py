@@ -22,9 +22,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release import names
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    ProcessSpec,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
     AppSpec,
-    ProcessSpec,
     release_id,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.strategy import (

@@ -33,10 +33,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_log 
     StepLog,
     step_key,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
-    StepRunner,
-    Timers,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import StepRunner
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._release.part import WHOLE, Part
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide, past

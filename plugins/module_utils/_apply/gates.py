@@ -11,7 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Mapping
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import Timers
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Hold
 

@@ -16,7 +16,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     LoadBalancer,
     Session,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import LongLived
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    LongLived,
+)
 
 _LOOK = 0.5
 

@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 from ansible_collections.immutable.cutover.plugins.module_utils._probe.http import HttpProbe
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import ProcessSpec
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    ProcessSpec,
+)
 
 
 def readiness_probe(process: ProcessSpec) -> HttpProbe:

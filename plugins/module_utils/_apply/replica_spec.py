@@ -23,12 +23,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.names i
     check_env_name,
     check_name,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import SIGNALS
 from ansible_collections.immutable.cutover.plugins.module_utils._release.quantities import (
     parse_cpus,
     parse_memory,
     parse_pids,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import SIGNALS
 
 CONFIG_LABEL = LABEL_PREFIX + "config"
 

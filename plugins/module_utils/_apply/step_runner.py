@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
-    long_lived,
+    drained,
     replicas,
     targets,
     warm_up,
@@ -35,27 +34,23 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.ports imp
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
     readiness_probe,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     EngineError,
-    LoadBalancerError,
-    LoadBalancerErrorKind,
     ProbeError,
     WaitTimeout,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     Admin,
-    InFlight,
     LoadBalancer,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release import names
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import Fleet
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Want
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
-    LongLived,
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
     ProcessSpec,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
@@ -69,26 +64,6 @@ Detail = Mapping[str, object]
 CONFIRM_INTERVAL = 0.2
 FLOOR_INTERVAL = 0.2
 FLOOR_WAIT = 60
-CLOSING = 10.0
-"""Seconds a load balancer may take to show that what was closed is gone."""
-
-
-@dataclass
-class Timers:
-    """When each wait began, on the host's monotonic clock, so that a wait goes on over several calls."""
-
-    clock: Clock
-    began: dict[str, float] = field(default_factory=dict)
-    counts: dict[str, float] = field(default_factory=dict)
-    """What a step has counted so far, for a step that goes on over several calls."""
-
-    def left(self, key: str, seconds: float) -> float:
-        """Return what is left of a wait that began when this was first asked."""
-        now = self.clock.monotonic()
-        began = self.began.setdefault(key, now)
-        if began > now:  # the host was rebooted in between: its monotonic clock began anew
-            began = self.began[key] = now
-        return max(0.0, seconds - (now - began))
 
 
 class StepRunner:
@@ -110,6 +85,7 @@ class StepRunner:
         self._timers = timers
         self._note = note
         self._capacity = threading.Lock()
+        self._drained = drained.Drained(site, lease, epoch, timers, note, self._container)
         self._wants = {want.process: want for want in release.goal().wants}
         self._verbs: Mapping[Verb, Callable[[Step], Detail]] = {
             Verb.START: self._start,
@@ -287,81 +263,11 @@ class StepRunner:
             if replica.routed and not others_serve(fleet, drivers, step.replica):
                 return False
             for driver in drivers:
-                _set_if_there(driver, step.replica, Admin.DRAINING)
+                drained.set_if_there(driver, step.replica, Admin.DRAINING)
             return True
 
     def _await(self, step: Step) -> Detail:
-        process = self._release.spec.process(step.process)
-        timeout = process.drain.timeout if process else 60
-        rule = process.drain.long_lived if process else None
-        key = f"await:{step.replica}"
-        try:
-            for driver in self._site.drivers(step.process):
-                if step.replica in (driver.preview() or ()):
-                    with self._lease.guard(self._epoch):
-                        targets.withdraw(driver, step.replica)
-                if rule is not None:
-                    self._await_long_lived(step, driver, rule, timeout)
-                targets.await_drained(
-                    driver,
-                    [step.replica],
-                    timeout=self._timers.left(key, timeout) if rule is None else CLOSING,
-                    whole=timeout if rule is None else CLOSING,
-                    clock=self._site.clock,
-                    on_progress=lambda seen: self._busy(step, seen),
-                )
-        except LoadBalancerError as error:
-            if error.kind is not LoadBalancerErrorKind.DRAIN_TIMEOUT:
-                raise
-            if process is None or process.drain.on_timeout != "force":
-                raise
-            return self._force(step, process, error)
-        if rule is None:
-            return {}
-        return {"long_lived_closed": int(self._timers.counts.pop(f"closed:{step.replica}", 0))}
-
-    def _await_long_lived(
-        self, step: Step, driver: LoadBalancer, rule: LongLived, timeout: int
-    ) -> None:
-        """Wait for all other work as always, then for what is long-lived by its own rule."""
-        key, closed = f"await:{step.replica}", f"closed:{step.replica}"
-        targets.await_drained(
-            driver,
-            [step.replica],
-            timeout=self._timers.left(key, timeout),
-            whole=timeout,
-            clock=self._site.clock,
-            on_progress=lambda seen: self._busy(step, seen),
-            apart=lambda name: len(long_lived.long_lived(driver, name, rule)),
-        )
-
-        def count() -> None:
-            self._timers.counts[closed] = self._timers.counts.get(closed, 0) + 1
-
-        long_lived.close_paced(
-            driver,
-            step.replica,
-            rule,
-            left=lambda seconds: self._timers.left(key, seconds),
-            guard=lambda: self._lease.guard(self._epoch),
-            closed=count,
-            note=lambda text: self._note(step.replica, text),
-            clock=self._site.clock,
-        )
-
-    def _busy(self, step: Step, seen: Mapping[str, InFlight]) -> None:
-        requests = sum(item.total for item in seen.values())
-        self._note(step.replica, f"{requests} requests in flight")
-
-    def _force(self, step: Step, process: ProcessSpec, error: LoadBalancerError) -> Detail:
-        """End it with its work, because the spec says so, and say how much was cut."""
-        container = self._container(step)
-        with self._lease.guard(self._epoch):
-            for driver in self._site.drivers(step.process):
-                _set_if_there(driver, step.replica, Admin.MAINTENANCE)
-            if container is not None:
-                self._site.engine.stop(container.id, process.stop.signal, process.stop.grace_period)
-        return {"forced": True, "cut": error.message}
+        return self._drained.wait(step, self._release.spec.process(step.process))
 
     def _deregister(self, step: Step) -> Detail:
         for driver in self._site.drivers(step.process):
@@ -426,15 +332,3 @@ def _state_of(container: Container | None) -> str:
     ):  # for a moment, between two starts, and then without an exit code
         return "does not run: its process ended and is started anew"
     return f"is {container.state}, exit code {container.exit_code}"
-
-
-def _set_if_there(driver: LoadBalancer, name: str, admin: Admin) -> None:
-    """Take a target out of use; one that this load balancer does not know is out of use."""
-    try:
-        if admin is Admin.DRAINING:
-            targets.start_drain(driver, name)
-        else:
-            driver.set_state(name, admin)
-    except LoadBalancerError as error:
-        if error.kind is not LoadBalancerErrorKind.TARGET_NOT_FOUND:
-            raise

@@ -15,7 +15,9 @@ import pytest
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import long_lived, targets
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import LoadBalancerError
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import LongLived
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    LongLived,
+)
 from tests.integration.pytest.haproxy_rig import PATIENCE, App, Haproxy, eventually
 
 CLOCK = SystemClock()

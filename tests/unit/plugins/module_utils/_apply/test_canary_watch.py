@@ -23,7 +23,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates imp
     Answer,
     GateFailed,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import Timers
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.memory import MemoryEngine
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Traffic
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (

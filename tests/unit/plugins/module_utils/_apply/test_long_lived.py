@@ -16,7 +16,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (
     MemoryLoadBalancer,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import LongLived
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    LongLived,
+)
 from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
 
 SOCKET, STREAM, REQUEST = Session("a", 90, True), Session("b", 40, False), Session("c", 1, False)

@@ -35,7 +35,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.m
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import Fleet
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import LongLived
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    LongLived,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
 from ansible_collections.immutable.cutover.tests.unit.support.simulation import (
     APP,

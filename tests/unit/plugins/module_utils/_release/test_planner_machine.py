@@ -28,10 +28,8 @@ from hypothesis.stateful import (
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import step_runner, targets
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
-    StepRunner,
-    Timers,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import StepRunner
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Health

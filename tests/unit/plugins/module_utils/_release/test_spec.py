@@ -10,15 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
     SIGNALS,
-    AppSpec,
     Drain,
     Limits,
     Readiness,
     Stop,
-    Strategy,
     WarmUp,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import (
+    AppSpec,
+    Strategy,
     parse_spec,
     release_id,
     to_mapping,
