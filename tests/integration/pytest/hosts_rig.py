@@ -56,10 +56,12 @@ def two_backends(name: str) -> Iterator[Sample]:
     for version, tag in zip((OLD, NEW), kept, strict=True):
         image = images()[f"shop/web:{version}"]["image_id"]
         subprocess.run(["docker", "tag", image, tag], check=True)
-    yield made
-    made.prepare("-e", "load_balancer_state=absent")
-    subprocess.run(["docker", "network", "rm", made.network], check=False)
-    subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
+    try:
+        yield made
+    finally:
+        made.prepare("-e", "load_balancer_state=absent")
+        subprocess.run(["docker", "network", "rm", made.network], check=False)
+        subprocess.run(["docker", "rmi", "--no-prune", *kept], check=False)
 
 
 class Clients:
