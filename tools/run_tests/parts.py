@@ -28,6 +28,7 @@ LONG = (
     "canary",
     "test_chaos",
     "test_hosts",
+    "test_hosts_strategies",
     "engine",
     "unit",
     "bake",
