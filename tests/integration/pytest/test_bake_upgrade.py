@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image import front, locker, store
+from ansible_collections.immutable.cutover.plugins.module_utils._image import fetch, front, locker
 from tests.integration.pytest.local_archive import AptArchive, WheelIndex
 
 BASE = """
@@ -78,7 +78,7 @@ def site(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> t.Iterator[
     """Return a site with everything locked at version 1, and a version 2 of everything."""
     archive, index = AptArchive(tmp_path / "archive"), WheelIndex(tmp_path / "index")
     monkeypatch.setattr(locker, "host_sources", lambda suite, folder: archive.sources)
-    monkeypatch.setattr(store, "host_sources", lambda suite, folder: archive.sources)
+    monkeypatch.setattr(fetch, "host_sources", lambda suite, folder: archive.sources)
     # The app's base is not what these tests are about.
     monkeypatch.setattr(locker, "_lock_base", lambda recipe, output: None)
     monkeypatch.setattr(front, "read_inputs", _read_inputs)
