@@ -13,11 +13,7 @@ from dataclasses import replace
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.bootstrap import bootstrap
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import LayerBuild
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
-    BACKENDS,
-    Making,
-    Start,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
@@ -25,6 +21,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.layers im
     write_entries,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.making import Making, Start
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     BaseImage,
     Blob,

@@ -12,9 +12,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
     BACKENDS,
-    Builder,
-    Making,
-    Start,
     build_files_of,
     refuse_build,
 )
@@ -54,6 +51,11 @@ if t.TYPE_CHECKING:
     from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
         EngineImages,
     )
+    from ansible_collections.immutable.cutover.plugins.module_utils._image.making import (
+        Builder,
+        Making,
+        Start,
+    )
     from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
         BaseImage,
         Blob,
@@ -78,6 +80,8 @@ class BakeOptions:
     @property
     def builder(self) -> Builder:
         """Return where something can be built."""
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.making import Builder
+
         return Builder(self.engine_host, self.store, self.secrets, self.backend)
 
 
@@ -258,6 +262,8 @@ class Bake:
             return record
 
     def _making(self) -> Making:
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.making import Making
+
         return Making(self.options.builder, self.inputs.build, self._origin)
 
     def _origin(self, reference: str) -> Start:
@@ -265,6 +271,7 @@ class Bake:
         from ansible_collections.immutable.cutover.plugins.module_utils._image.assemble import (
             load_base,
         )
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.making import Start
 
         record = self.output.find_reference(reference, "FROM")
         base = load_base(self.output.layout, record)

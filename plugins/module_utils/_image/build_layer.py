@@ -14,10 +14,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import C
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_files import (
     stage_files,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import (
-    Builder,
-    Start,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_python import (
     build_python,
 )
@@ -30,6 +26,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_sec
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import Layer
+from ansible_collections.immutable.cutover.plugins.module_utils._image.making import Builder, Start
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe

@@ -28,7 +28,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_fil
     CONTEXT,
     IGNORE_FILE,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_steps import (
     BUILD_TIMEOUT,
     DockerBuild,
 )

@@ -8,10 +8,10 @@ import os
 import typing as t
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import HIDDEN
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import Build
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_steps import (
     BUILD_TIMEOUT,
     STEP_TIMEOUT,
-    Build,
     DockerBuild,
     Play,
     Step,

@@ -21,10 +21,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_fil
     INPUTS,
     PLAY,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
-    Play,
-    Step,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_steps import Play, Step
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
 

@@ -13,10 +13,7 @@ import yaml
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import recipe as subject
-from ansible_collections.immutable.cutover.plugins.module_utils._image.build_kinds import (
-    Play,
-    Step,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.build_steps import Play, Step
 
 BASE = "base/py311@sha256:" + "1" * 64
 APP: dict[str, t.Any] = {
