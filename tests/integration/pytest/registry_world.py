@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import typing as t
 
@@ -32,7 +33,9 @@ from tests.unit.plugins.module_utils._image.conftest import (
 )
 
 HOST = "unix:///var/run/docker.sock"
-BASE, APP = "icreg/base", "icreg/shop"
+OWN = f"icreg{os.getpid()}"
+"""Files of tests run side by side, on one engine."""
+BASE, APP = f"{OWN}/base", f"{OWN}/shop"
 Result = dict[str, t.Any]
 
 
@@ -98,8 +101,8 @@ class Kitchen(World):
 
 
 def make_kitchen(root: pathlib.Path) -> Kitchen:
-    """Bake base and app from nothing; the base's shell is a real one."""
-    program = pathlib.Path("/bin/busybox").read_bytes()
+    """Bake base and app from nothing; the base's shell is a real one, and no other run's layer."""
+    program = pathlib.Path("/bin/busybox").read_bytes() + OWN.encode()
     made = Kitchen(root, add_base(root, name=BASE, program=program), add_wheel(root))
     (root / "shop/src").mkdir(parents=True)
     (root / "shop/requirements.in").write_text("pkg\n")

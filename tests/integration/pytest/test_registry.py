@@ -51,6 +51,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.verify im
 from tests.integration.pytest.registry_rig import PASSWORD, USER, RegistryRig, write_certificates
 from tests.integration.pytest.registry_world import (
     APP,
+    BASE,
     HOST,
     Kitchen,
     make_kitchen,
@@ -152,7 +153,7 @@ def test_without_a_base_in_the_registry_its_layers_are_uploaded(
 def test_a_version_never_changes_in_the_registry(registry: RegistryRig, kitchen: Kitchen) -> None:
     first = app(kitchen).manifest_digest
     kitchen.push(registry.options())
-    shutil.rmtree(kitchen.root / "output/records/icreg/shop")
+    shutil.rmtree(kitchen.root / "output/records" / APP)
     kitchen.write_app("other\n")
     before = files(registry.root / "data")
     for check in (True, False):
@@ -591,7 +592,7 @@ def test_a_registry_that_wants_tokens_gets_one_for_each_repository(
     (image,) = kitchen.push(rig.options())["images"]
     assert image["transfer"]["mounted"] == 1
     names = {scope.split(":")[1] for scopes in service.asked for scope in scopes}
-    assert names == {"team/icreg/base", REPOSITORY}
+    assert names == {f"team/{BASE}", REPOSITORY}
     assert len(service.asked) <= 12, "a token is kept, not asked for each time"
     assert kitchen.pull(rig.options(), image["registry_reference"])["changed"]
     assert not kitchen.push(rig.options())["changed"]
