@@ -73,7 +73,7 @@ EXAMPLES = r"""
     images: ["{{ pushed.images[1].registry_reference }}"]
     registry:
       host: registry.example:5000
-      auth_file: /root/.docker/config.json
+      auth_file: ~/.docker/config.json
 """
 
 RETURN = r"""

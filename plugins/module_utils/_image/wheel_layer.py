@@ -107,14 +107,20 @@ def _own_interpreter(data: bytes) -> bytes:
     return _SHEBANG + newline + rest if first.startswith(b"#!python") else data
 
 
+class _CaseKept(configparser.RawConfigParser):
+    """Names of scripts are what they are, not their lower case."""
+
+    def optionxform(self, optionstr: str) -> str:
+        """Return the name as it is written."""
+        return optionstr
+
+
 def _console_scripts(archive: zipfile.ZipFile, dist_info: str, name: str) -> t.Iterator[Entry]:
     try:
         text = archive.read(f"{dist_info}/entry_points.txt").decode("utf-8")
     except KeyError:
         return
-    parser = configparser.RawConfigParser(delimiters=("=",), strict=False)
-    # The documented way to keep the case of names; its type is that of a method.
-    parser.optionxform = str  # type: ignore[assignment,method-assign]  # see above
+    parser = _CaseKept(delimiters=("=",), strict=False)
     parser.read_string(text)
     if not parser.has_section("console_scripts"):
         return

@@ -38,6 +38,29 @@ BASE_RECIPE = {
 }
 
 
+def module_params(
+    root: pathlib.Path, recipes: t.Sequence[str], **changes: t.Any
+) -> dict[str, t.Any]:
+    """Return the options of a module of the bake phases, with everything below this folder."""
+    return {
+        "recipes": list(recipes),
+        "output": str(root / "output"),
+        "store": str(root / "store"),
+        "state_dir": str(root / "state"),
+        "engine": {},
+        "concurrency": 2,
+        "fetch": True,
+        "load": False,
+        "archive": False,
+        "upgrade": False,
+        "upgrade_packages": [],
+        "unknown_packages": "fail",
+        "epoch": None,
+        "arch": None,
+        **changes,
+    }
+
+
 @dataclasses.dataclass(frozen=True)
 class BuildKitchen:
     """A folder to bake in, where the base is baked already."""
@@ -47,25 +70,8 @@ class BuildKitchen:
 
     def params(self, *recipes: str, **changes: t.Any) -> dict[str, t.Any]:
         """Return the options of a module."""
-        return {
-            "recipes": list(recipes),
-            "output": str(self.root / "output"),
-            "store": str(self.root / "store"),
-            "state_dir": str(self.root / "state"),
-            "engine": {},
-            "concurrency": 2,
-            "fetch": True,
-            "load": False,
-            "archive": False,
-            "upgrade": False,
-            "upgrade_packages": [],
-            "unknown_packages": "fail",
-            "epoch": EPOCH,
-            "arch": None,
-            "secrets": {},
-            "backend": "auto",
-            **changes,
-        }
+        own = {"epoch": EPOCH, "secrets": {}, "backend": "auto"}
+        return module_params(self.root, recipes, **{**own, **changes})
 
     def recipe(self, name: str, written: t.Mapping[str, str], /, **keys: t.Any) -> str:
         """Write a recipe and files beside it, and return its path; None takes a key away."""

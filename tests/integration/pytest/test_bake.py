@@ -28,6 +28,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     read_record,
     resolve_image,
 )
+from tests.integration.pytest.build_kitchen import module_params
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HOST = "unix:///var/run/docker.sock"
@@ -42,23 +43,7 @@ class Kitchen:
 
     def params(self, *recipes: str, **changes: t.Any) -> dict[str, t.Any]:
         """Return the options of a module."""
-        return {
-            "recipes": list(recipes),
-            "output": str(self.root / "output"),
-            "store": str(self.root / "store"),
-            "state_dir": str(self.root / "state"),
-            "engine": {},
-            "concurrency": 2,
-            "fetch": True,
-            "load": False,
-            "archive": False,
-            "upgrade": False,
-            "upgrade_packages": [],
-            "unknown_packages": "fail",
-            "epoch": None,
-            "arch": None,
-            **changes,
-        }
+        return module_params(self.root, recipes, **changes)
 
     def lock(self, *recipes: str, **changes: t.Any) -> dict[str, t.Any]:
         """Lock as the module does."""

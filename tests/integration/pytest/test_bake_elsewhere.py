@@ -26,6 +26,7 @@ import yaml
 
 from ansible_collections.immutable.cutover.plugins.module_utils._image import front
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from tests.integration.pytest.build_kitchen import module_params
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 HOST = "unix:///var/run/docker.sock"
@@ -103,25 +104,8 @@ class Oven:
 
     def params(self, recipe: str, **changes: t.Any) -> dict[str, t.Any]:
         """Return the options of a module."""
-        return {
-            "recipes": [recipe],
-            "output": str(self.root / "output"),
-            "store": str(self.root / "store"),
-            "state_dir": str(self.root / "state"),
-            "engine": {},
-            "concurrency": 2,
-            "fetch": True,
-            "load": False,
-            "archive": False,
-            "upgrade": False,
-            "upgrade_packages": [],
-            "unknown_packages": "fail",
-            "epoch": 1_600_000_011,
-            "arch": None,
-            "key": None,
-            "key_passphrase": None,
-            **changes,
-        }
+        own = {"epoch": 1_600_000_011, "key": None, "key_passphrase": None}
+        return module_params(self.root, [recipe], **{**own, **changes})
 
     def bake(self, recipe: str, **changes: t.Any) -> BakeRecord:
         """Lock and bake."""
