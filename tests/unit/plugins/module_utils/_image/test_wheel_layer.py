@@ -52,7 +52,7 @@ def test_a_package_and_its_record(tmp_path: pathlib.Path) -> None:
 
 
 def test_scripts_of_both_kinds(tmp_path: pathlib.Path) -> None:
-    entry_points = "[console_scripts]\nrun = pkg.cli:main\nsub = pkg:App.start [extra]\n[gui_scripts]\ng=pkg:g\n"
+    entry_points = "[console_scripts]\nrun = pkg.cli:main\nSub = pkg:App.start [extra]\n[gui_scripts]\ng=pkg:g\n"
     found = install(
         tmp_path,
         {
@@ -66,12 +66,12 @@ def test_scripts_of_both_kinds(tmp_path: pathlib.Path) -> None:
     assert mode == 0o755
     assert run.splitlines()[0] == b"#!/usr/bin/env python3"
     assert b"from pkg.cli import main" in run and b"sys.exit(main())" in run
-    assert b"from pkg import App" in found["/opt/app/bin/sub"][1]
-    assert b"sys.exit(App.start())" in found["/opt/app/bin/sub"][1]
+    assert b"from pkg import App" in found["/opt/app/bin/Sub"][1]
+    assert b"sys.exit(App.start())" in found["/opt/app/bin/Sub"][1]
     assert found["/opt/app/bin/old"] == (0o755, b"#!/usr/bin/env python3\nprint(1)\n")
     assert found["/opt/app/bin/shell"] == (0o755, b"#!/bin/sh\n:\n")
     assert "/opt/app/bin/g" not in found
-    for path in ("run", "sub"):
+    for path in ("run", "Sub"):
         compile(found[f"/opt/app/bin/{path}"][1], path, "exec")
 
 
