@@ -26,10 +26,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
 HOST = "unix:///var/run/docker.sock"
 EPOCH = 1_600_000_003
 OWNER = "immutable.cutover.build"
+OWN = f"icbuild-{os.getpid()}"
+"""What names of images begin with: files that run beside each other leave each other's alone."""
 BASE_RECIPE = {
     "bake": 1,
     "kind": "base",
-    "name": "icbuild/base",
+    "name": f"{OWN}/base",
     "version": "1.0.0",
     "bootstrap": {"suite": "bookworm"},
     "apt": ["libcap2-bin", "passwd"],
@@ -82,7 +84,7 @@ class BuildKitchen:
         data = {
             "bake": 1,
             "kind": "app",
-            "name": f"icbuild/{name.rpartition('/')[2]}",
+            "name": f"{OWN}/{name.rpartition('/')[2]}",
             "version": "1.0.0",
             "base": self.base,
             "config": {"user": "10001", "workdir": "/app"},
@@ -163,11 +165,22 @@ def bake_base(root: pathlib.Path) -> BuildKitchen:
 
 def left_on(engine: docker.DockerClient) -> list[str]:
     """Return what builds of this process left on the engine; another's are its own business."""
-    found = engine.containers.list(all=True, filters={"label": OWNER})
-    left = [(item.name, item.labels) for item in found]
-    images = engine.images.list(filters={"label": OWNER})
-    left += [(str(image.tags or image.id), image.labels) for image in images]
-    return [name for name, labels in left if labels[OWNER].split(" ")[1] == str(os.getpid())]
+    # The lists of the SDK itself look at each item again, and another process may have removed it.
+    filters = {"label": OWNER}
+    left = [
+        (row["Names"], row["Labels"]) for row in engine.api.containers(all=True, filters=filters)
+    ]
+    left += [
+        (row["RepoTags"] or [row["Id"]], row["Labels"])
+        for row in engine.api.images(filters=filters)
+    ]
+    return [str(names) for names, labels in left if labels[OWNER].split(" ")[1] == str(os.getpid())]
+
+
+def remove_own(engine: docker.DockerClient) -> None:
+    """Remove the images of this process."""
+    for image in engine.images.list(f"{OWN}/*"):
+        engine.images.remove(image.id, force=True)
 
 
 @pytest.fixture(scope="session", name="kitchen")

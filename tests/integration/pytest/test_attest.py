@@ -266,9 +266,8 @@ def _clean(client: docker.DockerClient) -> None:
         container.remove(force=True)
     for network in client.networks.list(names=[f"{RUN}-net"]):
         network.remove()
-    for image in client.images.list():
-        if any(tag.startswith(f"{RUN}/") for tag in image.tags):
-            client.images.remove(image.id, force=True)
+    for image in client.images.list(f"{RUN}/*"):
+        client.images.remove(image.id, force=True)
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,11 @@ import pytest
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from tests.integration.pytest.build_kitchen import (
     HOST,
+    OWN,
     BuildKitchen,
     kitchen_fixture,
     left_on,
+    remove_own,
 )
 
 __all__ = ["kitchen_fixture"]
@@ -52,16 +54,10 @@ FILES = {
 def client() -> t.Iterator[docker.DockerClient]:
     """Return the engine; nothing of a build may be left on it."""
     engine = docker.DockerClient(HOST, timeout=120)
-    before = {image.id for image in engine.images.list(filters={"dangling": True})}
     yield engine
     left = left_on(engine)
-    for image in engine.images.list("icbuild/shop"):
-        engine.images.remove(image.id, force=True)
-    mine = [
-        image.id
-        for image in engine.images.list(filters={"dangling": True})
-        if image.id not in before and "icbuild" in str(image.attrs)
-    ]
+    remove_own(engine)
+    mine = [row["Id"] for row in engine.api.images(all=True) if OWN in str(row)]
     engine.close()
     assert left == []
     assert mine == []
@@ -142,7 +138,7 @@ def test_the_image_runs_and_baking_again_changes_nothing(
 ) -> None:
     record = kitchen.record(shop, secrets=token, load=True)
     said = client.containers.run(
-        record.image_id, remove=True, network_mode="none", read_only=True, name="icbuild-docker"
+        record.image_id, remove=True, network_mode="none", read_only=True, name=f"{OWN}-docker"
     )
     assert said == b"hi a b /app\nfast\n"
     # What is there already needs no secret.
@@ -252,7 +248,7 @@ def test_a_secret_that_is_not_given_is_refused_before_anything_runs(kitchen: Bui
     steps = "RUN --mount=type=secret,id=token true\nUSER 1\n"
     recipe = kitchen.docker("needs", steps, secrets=["token"])
     for check in (True, False):
-        with pytest.raises(CutoverError, match=r"secrets\.token: icbuild/needs:1\.0\.0 needs this"):
+        with pytest.raises(CutoverError, match=rf"secrets\.token: {OWN}/needs:1\.0\.0 needs this"):
             kitchen.bake(recipe, check=check)
 
 

@@ -20,9 +20,11 @@ import yaml
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from tests.integration.pytest.build_kitchen import (
     HOST,
+    OWN,
     BuildKitchen,
     kitchen_fixture,
     left_on,
+    remove_own,
 )
 
 __all__ = ["kitchen_fixture"]
@@ -66,9 +68,7 @@ def client() -> t.Iterator[docker.DockerClient]:
     engine = docker.DockerClient(HOST, timeout=120)
     yield engine
     left = left_on(engine)
-    for image in engine.images.list(filters={"label": "immutable.cutover.name"}):
-        if image.labels["immutable.cutover.name"].startswith("icbuild/"):
-            engine.images.remove(image.id, force=True)
+    remove_own(engine)
     engine.close()
     assert left == []
 
@@ -137,7 +137,7 @@ def test_the_image_of_a_build_runs_and_passes_the_check(
     record = kitchen.record(recipe, load=True)
     assert [layer.purpose for layer in record.layers[2:]] == ["files", "run"]
     said = client.containers.run(
-        record.image_id, remove=True, network_mode="none", read_only=True, name="icbuild-runs"
+        record.image_id, remove=True, network_mode="none", read_only=True, name=f"{OWN}-runs"
     )
     assert said == b"hello\n6\n"
     assert kitchen.check(recipe)["images"][0]["passed"]
@@ -316,7 +316,7 @@ def test_se_06_no_secret_is_seen_anywhere_at_vvvv(
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
     seen = {"stdout": done.stdout, "stderr": done.stderr, "log": log.read_text()}
-    for name in ("icbuild/run", "icbuild/dockerfile"):
+    for name in (f"{OWN}/run", f"{OWN}/dockerfile"):
         image = client.images.get(f"{name}:1.0.0")
         seen[f"{name} inspect"] = json.dumps(image.attrs)
         seen[f"{name} history"] = json.dumps(image.history())
