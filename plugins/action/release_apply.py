@@ -42,7 +42,9 @@ RECOVERS = ("recover", "finish", "undo")
 class ActionModule(ActionBase):
     """Bring a release about, or go back to the one before it."""
 
-    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease", "turn"))
+    _VALID_ARGS = frozenset(
+        ("spec", "to", "rollback_unsafe", "state_dir", "engine", "lease", "turn")
+    )
     _requires_connection = True
 
     def run(
@@ -187,7 +189,7 @@ class ActionModule(ActionBase):
         give_up = self._clock.monotonic() + self._wait
         while True:
             self._refuse_orphan()
-            answer = self._module(MODULE, {**self._arguments(), "to": to, "turn": turn}, variables)
+            answer = self._turn(to, turn, variables)
             if answer.get("failed"):
                 return {**total, **answer, "status": "failed"}
             if answer["status"] == "abort_first":
@@ -251,8 +253,11 @@ class ActionModule(ActionBase):
             )
 
     def _arguments(self) -> dict[str, Any]:
-        wanted = ("spec", "to", "state_dir", "engine")
+        wanted = ("spec", "to", "rollback_unsafe", "state_dir", "engine")
         return {key: self._task.args[key] for key in wanted if key in self._task.args}
+
+    def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        return self._module(MODULE, {**self._arguments(), "to": to, "turn": turn}, variables)
 
     def _module(
         self, name: str, arguments: dict[str, Any], variables: dict[str, Any]

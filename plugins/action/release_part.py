@@ -41,7 +41,9 @@ _LISTS = ("actions", "journal")
 class ActionModule(ReleaseApply):
     """Do one host's part."""
 
-    _VALID_ARGS = frozenset(("spec", "to", "state_dir", "engine", "lease", "host", "run"))
+    _VALID_ARGS = frozenset(
+        ("spec", "to", "rollback_unsafe", "state_dir", "engine", "lease", "host", "run")
+    )
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None

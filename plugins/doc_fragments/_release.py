@@ -15,7 +15,7 @@ options:
       - The app spec, validated whole before anything changes. Every refusal names the option path, what is allowed and
         what was found.
       - Its keys are C(app), C(image) (V(name@sha256:...), never a tag), C(version), C(env), C(secrets),
-        C(processes), C(load_balancers), C(strategy), C(network) and C(retain). The role
+        C(processes), C(load_balancers), C(strategy), C(network), C(retain) and C(tasks). The role
         P(immutable.cutover.release#role) documents each of them as C(release_KEY) and makes this mapping from its
         variables.
       - C(secrets) maps a name to C(source), a file on the host, and C(sha256); a value never is part of a spec.
@@ -34,6 +34,12 @@ options:
       - Everything else names a kept release by version, release ID or image.
     type: str
     default: ''
+  rollback_unsafe:
+    description:
+      - Go back even across a task of a newer release that is not C(rollback_safe), with O(to) V(previous), V(abort),
+        V(undo) or a named release. Without it that is refused before anything changes.
+    type: bool
+    default: false
   state_dir:
     description:
       - Folder on the host for the lease, the journal and the release records, mode 0700.

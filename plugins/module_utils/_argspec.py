@@ -21,6 +21,7 @@ RELEASE_SPEC: dict[str, dict[str, Any]] = {
     **HOST_SPEC,
     "spec": {"type": "dict", "required": True},
     "to": {"type": "str", "default": ""},
+    "rollback_unsafe": {"type": "bool", "default": False},
 }
 TURN_SPEC: dict[str, dict[str, Any]] = {
     "holder": {"type": "dict", "default": {}},
@@ -45,6 +46,15 @@ APPLY_SPEC: dict[str, dict[str, Any]] = {
     **RELEASE_SPEC,
     "lease": {"type": "dict", "options": LEASE_WAIT_SPEC, "default": {}},
     "turn": {"type": "dict", "options": TURN_SPEC, "default": {}},
+}
+TASK_RUN_SPEC: dict[str, dict[str, Any]] = {
+    **HOST_SPEC,
+    "spec": RELEASE_SPEC["spec"],
+    "when": {"type": "str", "default": "", "choices": ["", "before_traffic", "after"]},
+    "command": {"type": "list", "elements": "str", "default": []},
+    "timeout": {"type": "int", "default": 300},
+    "lease": APPLY_SPEC["lease"],
+    "turn": APPLY_SPEC["turn"],
 }
 PART_SPEC: dict[str, dict[str, Any]] = {
     **APPLY_SPEC,

@@ -148,6 +148,13 @@ class Lease:
         """Return who waits, the first in line first."""
         return self._line(self._clock.now(), ())
 
+    def leave(self, run: str) -> None:
+        """Give up a run's place in line: what it waited for has been done by somebody else."""
+        if not os.path.exists(self._line_file):
+            return
+        with file_lock(self._lock, shared=False, clock=self._clock):
+            self._stand(self.line(), Holder(run), self._clock.now(), 0.0)
+
     def raise_to(self, epoch: int) -> None:
         """Go on from an epoch that others have seen of this host, whose state folder was lost since."""
         private_folder(self._folder)

@@ -39,3 +39,12 @@ def span(seconds: float) -> str:
     if whole < 172800:
         return f"{whole / 3600:.0f} h"
     return f"{whole / 86400:.0f} days"
+
+
+def age(stamp: str, now: float) -> float | None:
+    """Return the seconds since an engine's time stamp, which has more digits than Python reads; None: it has none."""
+    try:
+        began = datetime.fromisoformat(f"{stamp[:19]}+00:00")
+    except ValueError:
+        return None
+    return max(0.0, now - began.timestamp())

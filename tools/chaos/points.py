@@ -21,8 +21,8 @@ VALIDATION = "Validating arguments against arg spec 'main'"
 APPLY = "Apply the release"
 NESTED = ("block", "rescue", "always")
 INCLUDES = ("ansible.builtin.include_tasks", "ansible.builtin.import_tasks")
-ELSEWHERE = ("apart.yml",)
-"""What is for load balancers on other hosts: a run here does not come to it."""
+ELSEWHERE = ("apart.yml", "tasks_before.yml", "tasks_after.yml")
+"""What is for load balancers on other hosts, and for one-off tasks: a run here does not come to it."""
 
 STEPS = {
     "start": 0.4,

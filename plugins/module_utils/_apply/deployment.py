@@ -45,9 +45,20 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.retention import prune
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.run_log import RunLog
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_records import (
+    TaskRecords,
+    refuse_unsafe,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_runner import (
+    left_over,
+    take_all_away,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._disk import require
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
+    Container,
+    Engine,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     Fenced,
@@ -78,7 +89,14 @@ class Deployment:
     """A wanted release on one host. Building it validates everything and changes nothing."""
 
     def __init__(
-        self, value: object, to: str, state_dir: str, engine: Engine, clock: BoundedClock
+        self,
+        value: object,
+        to: str,
+        state_dir: str,
+        engine: Engine,
+        clock: BoundedClock,
+        *,
+        unsafe: bool = False,
     ) -> None:
         self._clock = clock
         self._state_dir = state_dir
@@ -95,6 +113,10 @@ class Deployment:
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
         self._choice = Choice(wanted, self._to, self.releases, state_dir, clock)
         self.release = self._choice.release(engine)
+        self._tasks = TaskRecords(state_dir, wanted.app)
+        if not unsafe:
+            target = self.release.id if self.release.wanted_replicas else ""
+            refuse_unsafe(self._to, target, self.releases, self._tasks)
         check_host(self.release, engine)
         if self._to:
             check_secrets(self.release)
@@ -184,7 +206,11 @@ class Deployment:
         )
         found += [f"remove the secrets of {name}, left by a dead run" for name in copies]
         found += [f"remove {path}, left by a dead run" for path in self._left_files()]
+        found += [f"remove {item.name}, a task that has ended" for item in self._left_tasks()]
         return tuple(found)
+
+    def _left_tasks(self) -> list[Container]:
+        return left_over(self.site.engine, self.app, self._clock.now())
 
     def _left_files(self) -> list[str]:
         """Return files of ours that serve nobody any more."""
@@ -196,6 +222,10 @@ class Deployment:
     def lease_holder(self) -> Holder | None:
         """Return who has the lease now, whether alive or dead."""
         return Lease(self._state_dir, self.app, self._clock).read().holder
+
+    def leave_line(self, run: str) -> None:
+        """Give up a run's place in the line for the lease: there is nothing left to do."""
+        Lease(self._state_dir, self.app, SystemClock()).leave(run)
 
     def work(self, turn: Turn) -> tuple[Outcome, list[Row]]:
         """Take the lease, work for a bounded time, and when all is done note it and give the lease back."""
@@ -241,6 +271,7 @@ class Deployment:
                 pruned = self._finish(kept=outcome.status == "delayed")
                 left = self._left_files()
                 leftovers.remove(left)
+                take_all_away(self.site.engine, self._tasks, self._left_tasks())
             detail = {"pruned": pruned, "swept": [*swept, *left]}
             run.journal.append(self._row(run, "record", detail))
         undone_next = turn.undo_follows and outcome.worth_undoing

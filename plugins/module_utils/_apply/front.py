@@ -145,10 +145,9 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
     if deployment.held is not None:
         return {"changed": False, "status": "abort_first", "held": asdict(deployment.held)}
     plan = {} if turn.epoch else plan_of(deployment)
-    if plan and plan["hold"]:
-        return {**plan, **idle, "status": RESTS[plan["hold"]["kind"]]}
-    if plan and not plan["needed"]:
-        return {**plan, **idle}
+    if plan and (plan["hold"] or not plan["needed"]):
+        deployment.leave_line(turn.holder.run)
+        return {**plan, **idle, "status": RESTS[plan["hold"]["kind"]] if plan["hold"] else "done"}
     before = describe_world(deployment.world)
     try:
         outcome, rows = deployment.work(turn)
@@ -183,7 +182,14 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
 def _deployment(params: Mapping[str, Any]) -> Deployment:
     clock = BoundedClock(SystemClock())
     engine = factory.connect(params["engine"])
-    return Deployment(params["spec"], params["to"], params["state_dir"], engine, clock)
+    return Deployment(
+        params["spec"],
+        params["to"],
+        params["state_dir"],
+        engine,
+        clock,
+        unsafe=bool(params.get("rollback_unsafe")),
+    )
 
 
 def turn_of(data: Mapping[str, Any]) -> Turn:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
 from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import status
@@ -24,7 +23,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
     Releases,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
+    Container,
+    Engine,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import LoadBalancerError
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
@@ -38,6 +40,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
     Replica,
     World,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._shown import age
 
 UNKNOWN = "unknown"
 
@@ -128,7 +131,7 @@ def _more(site: Site, replica: Replica | None, work: Mapping[str, int]) -> dict[
     return {
         "health": ", ".join(sorted({target.check or target.health.value for target in targets})),
         "in_flight": work.get(replica.name),
-        "age": _age(container.started_at, site.clock) if container and container.running else None,
+        "age": _age(container, site.clock.now()),
     }
 
 
@@ -147,13 +150,9 @@ def _work(site: Site, world: World) -> dict[str, int]:
     return total
 
 
-def _age(started_at: str, clock: Clock) -> float | None:
-    """Return seconds since the engine's time stamp, which has more digits than Python reads."""
-    try:
-        started = datetime.fromisoformat(f"{started_at[:19]}+00:00")
-    except ValueError:
-        return None
-    return round(max(0.0, clock.now() - started.timestamp()), 1)
+def _age(container: Container | None, now: float) -> float | None:
+    found = age(container.started_at, now) if container and container.running else None
+    return None if found is None else round(found, 1)
 
 
 def _release(item: ReleaseRecord) -> dict[str, str]:

@@ -48,6 +48,8 @@ class ContainerSpec:
     stop_signal: str = "SIGTERM"
     secrets_dir: str = ""
     """Host directory (0700, ours) below which the driver keeps per-container secret copies."""
+    restarts: bool = True
+    """Whether the engine starts it again a few times when its process fails."""
     publish: tuple[str, int, int] | None = None
     """Address and port of the host, and the container's own port behind them."""
 

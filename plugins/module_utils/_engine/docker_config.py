@@ -26,6 +26,7 @@ every container of it, whoever started that."""
 SECRETS_MOUNT = "/run/secrets/"
 TMPFS_OPTIONS = "rw,noexec,nosuid,nodev,size=64m"
 RESTARTS = 5
+_RESTARTS = {"Name": "on-failure", "MaximumRetryCount": RESTARTS}
 LOG = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 
 _USER = re.compile(r"(\d{1,10})(?::(\d{1,10}))?", re.ASCII)
@@ -102,7 +103,7 @@ def _host_config(spec: ContainerSpec, secrets: Sequence[SecretMount]) -> dict[st
         "NanoCpus": int(spec.resources.cpus * 1_000_000_000),
         "Init": True,
         "IpcMode": "private",
-        "RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": RESTARTS},
+        "RestartPolicy": _RESTARTS if spec.restarts else {"Name": "no"},
         "LogConfig": LOG,
         "Mounts": [
             {

@@ -15,6 +15,10 @@ RELEASE = LABEL_PREFIX + "release"
 REPLICA = LABEL_PREFIX + "replica"
 VERSION = LABEL_PREFIX + "version"
 PORT = LABEL_PREFIX + "port"
+TASK = LABEL_PREFIX + "task"
+TASK_TIMEOUT = LABEL_PREFIX + "task-timeout"
+ADHOC = LABEL_PREFIX + "adhoc"
+"""On a task that a person started, and no release."""
 PUBLISHED = LABEL_PREFIX + "published"
 """Address and port at which a load balancer on another host reaches the replica."""
 
@@ -83,6 +87,22 @@ def check_name_pair(app: str, process: str) -> None:
             f"app and process name together must not be longer than {MAX_NAME - _NAME_SUFFIX - 1} characters"
             + (" (each - of the process counts twice)" if "-" in process else ""),
         )
+
+
+def check_task_name(app: str, name: str, path: str) -> None:
+    """Refuse a task whose container's name would not fit."""
+    check_name(name, path)
+    room = MAX_NAME - len(task_name(app, "", "0" * RELEASE_ID_LENGTH))
+    if len(name) > room:
+        raise InvalidInput(path, name, f"must not be longer than {room} characters in app {app}")
+
+
+def task_name(app: str, task: str, of: str) -> str:
+    """Name the container of a task; C(of): the release, or the run of a person.
+
+    Its end is no slot, so no replica has such a name.
+    """
+    return f"{app}-task-{task}-{of}"
 
 
 def replica_name(app: str, process: str, release: str, slot: int) -> str:

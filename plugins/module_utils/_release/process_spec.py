@@ -111,7 +111,7 @@ def parse_process(app: str, name: str, fields: Fields, strategy: Fields) -> Proc
         warm_up=_warm_up(fields.fields("warm_up")),
         drain=_drain(fields.fields("drain")),
         stop=_stop(fields.fields("stop")),
-        limits=_limits(fields.fields("resources")),
+        limits=parse_limits(fields.fields("resources")),
         max_surge=surge,
         max_unavailable=unavailable,
     )
@@ -204,7 +204,8 @@ def _stop(fields: Fields) -> Stop:
     return stop
 
 
-def _limits(fields: Fields) -> Limits:
+def parse_limits(fields: Fields) -> Limits:
+    """Read the option C(resources) of a process or a task."""
     limits = Limits(
         memory=parse_memory(fields.raw("memory", "256m"), fields.path("memory")),
         cpus=fields.number("cpus", 0.01, 1024, 1.0),

@@ -38,6 +38,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.strateg
     parse_strategy,
     strategy_mapping,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.task_spec import (
+    TaskSpec,
+    parse_tasks,
+    tasks_mapping,
+)
 
 _SECRET_NAME = re.compile(
     "(?i)(PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL)"
@@ -83,6 +88,7 @@ class AppSpec:
     """C(required): no replica starts from an image that none of the keys has signed as what C(image) names."""
     verify_keys: tuple[str, ...] = ()
     fleet: Fleet = field(default_factory=Fleet)
+    tasks: tuple[TaskSpec, ...] = ()
 
     @property
     def scope(self) -> str:
@@ -131,6 +137,7 @@ def parse_spec(value: object) -> AppSpec:
         verify=_verify(fields),
         verify_keys=_verify_keys(fields),
         fleet=fleet,
+        tasks=parse_tasks(app, fields),
     )
     fields.finish()
     return spec
@@ -189,6 +196,7 @@ def to_mapping(spec: AppSpec) -> dict[str, object]:
         "verify": spec.verify,
         "verify_keys": list(spec.verify_keys),
         "fleet": spec.fleet.mapping(),
+        "tasks": tasks_mapping(spec.tasks),
     }
 
 

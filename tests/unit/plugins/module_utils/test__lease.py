@@ -362,6 +362,17 @@ def test_nothing_is_left_of_the_line_when_the_last_one_had_its_turn(case: Case) 
     assert sorted(path.name for path in case.file.parent.iterdir()) == ["lease.json", "lock"]
 
 
+def test_who_has_nothing_left_to_do_leaves_the_line(case: Case) -> None:
+    case.lease.leave(BOB.run)
+    assert not case.file.exists()
+    case.lease.acquire(ALICE, 600)
+    for holder in (BOB, CAROL, DAVE):
+        refused(case, holder, waits=900)
+        case.clock.elapsed += 1
+    case.lease.leave(CAROL.run)
+    assert [place.holder for place in case.lease.line()] == [BOB, DAVE]
+
+
 def test_a_takeover_keeps_to_the_line(case: Case) -> None:
     case.lease.acquire(DAVE, 600)
     refused(case, BOB, waits=900)

@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Outcome
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
     ContainerSpec,
     Image,
@@ -524,3 +525,14 @@ def test_a_wait_over_several_calls_is_told_with_its_whole_time(host: Host, verb:
         result = host.apply(spec, seconds=2, resume=result["resume"], epoch=result["epoch"])
     assert result["failed_step"]["verb"] == verb
     assert " 4 s" in result["error"], result["error"]
+
+
+def test_who_waited_for_a_run_that_did_the_same_leaves_the_line(host: Host) -> None:
+    spec, lease = host.spec("1"), Lease(str(host.state_dir), "shop", SystemClock())
+    lease.acquire(Holder("run-0"), 60)
+    waits: dict[str, Any] = {"holder": {"run": "run-2"}, "waits": 60}
+    assert host.apply(spec, **waits)["status"] == "waiting"
+    assert [place.holder.run for place in lease.line()] == ["run-2"]
+    assert host.apply(spec, holder={"run": "run-0"})["status"] == "done"
+    assert host.apply(spec, **waits)["changed"] is False
+    assert lease.line() == ()

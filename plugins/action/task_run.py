@@ -1,0 +1,63 @@
+# Copyright (c) 2026, the immutable.cutover authors
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of task_run: short module calls in a loop, with progress in between, as release_apply does it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.immutable.cutover.plugins.action.release_apply import (
+    ActionModule as ReleaseApply,
+)
+from ansible_collections.immutable.cutover.plugins.action.release_apply import (
+    _controller,
+    _holder,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+
+MODULE = "immutable.cutover.task_run"
+PASSED = ("spec", "when", "command", "timeout", "state_dir", "engine")
+
+
+class ActionModule(ReleaseApply):
+    """Run the one-off tasks of a release, or one that a person asks for."""
+
+    _VALID_ARGS = frozenset((*PASSED, "lease", "turn"))
+
+    def run(
+        self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """Run the task."""
+        ActionBase.run(self, tmp, task_vars)
+        variables = task_vars or {}
+        self._name = str(self._task.delegate_to or variables.get("inventory_hostname", ""))
+        self._clock = SystemClock()
+        self._controller = _controller()
+        self._holder = _holder(variables, self._controller)
+        lease = self._task.args.get("lease") or {}
+        self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
+        self._ran: list[dict[str, Any]] = []
+        if self._task.check_mode:
+            return self._planned(variables)
+        result = self._loop(variables, "", False)
+        result["tasks"] = self._ran
+        return result
+
+    def _planned(self, variables: dict[str, Any]) -> dict[str, Any]:
+        plan = self._turn("", {"plan": True}, variables)
+        for line in plan.get("lines") or []:
+            self._say(line)
+        if not plan.get("failed"):
+            prepared = "".join(f"{line}\n" for line in plan["lines"])
+            plan |= {"changed": plan["needed"], "diff": [{"prepared": prepared}]}
+        return plan
+
+    def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        answer = self._module(MODULE, {**self._arguments(), "turn": turn}, variables)
+        self._ran += answer.get("tasks") or []
+        return answer
+
+    def _arguments(self) -> dict[str, Any]:
+        return {key: self._task.args[key] for key in PASSED if key in self._task.args}
