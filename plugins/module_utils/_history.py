@@ -21,7 +21,10 @@ _KINDS = {
     "undo": "recover",
     "abort": "abort",
     "promote": "promote",
+    "tasks": "tasks",
 }
+TASK = "task"
+"""The step of the rows about one-off tasks; a run of nothing else, without a beginning, is a command of a person."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,15 @@ class Story:
             return str(self.end.get("outcome", ""))
         if self.run == holder:
             return UNDER_WAY
+        if self.by_hand and self.rows[-1].get("outcome") != "begin":
+            return "done" if self.rows[-1].get("outcome") == "ok" else "failed"
         recorded = any(row.get("step") == "record" for row in self.rows)
         return "done" if recorded and not self.begin else NO_END
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether it is a command that a person ran in the image: it has no lease, and no rows about the whole."""
+        return not self.begin and all(row.get("step") == TASK for row in self.rows)
 
     @property
     def seconds(self) -> float:
@@ -164,6 +174,8 @@ def _named(release: Mapping[str, Any]) -> str:
 
 def _kind(story: Story) -> str:
     to = str(_detail(story.begin).get("to", ""))
+    if story.by_hand:
+        return "command"
     return _KINDS.get(to, "rollback") if story.begin else "run"
 
 
@@ -193,7 +205,8 @@ def _events(story: Story) -> list[str]:
         ):
             continue
         detail = _detail(row)
-        gate = f" {detail['gate']}" if detail.get("gate") else ""
+        about = detail.get("gate") or detail.get("task")
+        gate = f" {about}" if about else ""
         reason = f", {detail['reason']}" if detail.get("reason") else ""
         found.append(f"{row.get('step')}{gate}: {row.get('outcome')}{reason}")
     return found

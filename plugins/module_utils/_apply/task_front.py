@@ -82,11 +82,13 @@ class Work:
 def run_tasks(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
     """Validate everything, then run what has not run for this release, for one turn."""
     work, turn = _work(params), front.turn_of(params["turn"])
+    only_plan = check or params["turn"].get("plan")
     if work.waits_for or not work.tasks:
-        Lease(work.state_dir, work.app, SystemClock()).leave(turn.holder.run)
+        if not only_plan:
+            Lease(work.state_dir, work.app, SystemClock()).leave(turn.holder.run)
         return _result(work, [work.waits_for] if work.waits_for else [], needed=False)
     lines = [_line(task, work) for task in work.tasks]
-    if check or params["turn"].get("plan"):
+    if only_plan:
         return {**_result(work, lines, needed=True), "changed": False}
     return _adhoc(work, turn) if work.adhoc else _leased(work, turn, lines)
 

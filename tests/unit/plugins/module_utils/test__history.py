@@ -148,3 +148,22 @@ def test_a_journal_from_before_runs_were_noted_is_still_read() -> None:
     data = _history.as_data(found[0], "")
     assert (data["kind"], data["outcome"], data["seconds"]) == ("run", "done", 11.0)
     assert shown() == ["no run is recorded"]
+
+
+def test_tasks_of_a_release_and_commands_by_hand_are_told_apart() -> None:
+    ran = [
+        row(1, "task", "begin", detail={"task": "migrate"}),
+        row(4, "task", "ok", detail={"task": "migrate"}),
+    ]
+    assert shown(begin(to="tasks"), *ran, row(4, "run", "done"), replicas=True)[0::3] == [
+        "2023-11-14 22:13:20Z  tasks 1 (aaaaaaaa) -> 2 (bbbbbbbb): done after 4.0 s",
+        "      task migrate: ok",
+    ]
+    by_hand = [
+        row(0, "task", "begin", detail={"task": "adhoc"}),
+        row(2, "task", "failed", detail={"task": "adhoc"}),
+    ]
+    (first, *_rest) = shown(*by_hand)
+    assert first == "2023-11-14 22:13:20Z  command 2 (bbbbbbbb): failed after 2.0 s"
+    (under_way, *_rest) = shown(*by_hand[:1])
+    assert "no end recorded" in under_way
