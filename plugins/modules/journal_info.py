@@ -74,10 +74,11 @@ unreadable:
 runs:
   description:
     - The runs, oldest first. Each has C(run), C(kind) (V(replace), V(rollback), V(recover), V(abort), V(promote),
-      V(tasks), V(command) that a person ran in the image, or V(run) where nothing tells), C(outcome), C(began) (seconds since the epoch), C(seconds), C(epoch), C(release),
-      C(version), C(image), C(image_id), C(before) (C(release) and C(version)), C(holder) (C(user), C(host), C(job),
-      C(url), C(run), C(process)), C(message), C(rolled_back), C(replicas), the steps of each replica, and
-      C(events), what happened at gates and what became of tasks.
+      V(tasks), V(command) that a person ran in the image, or V(run) where nothing tells), C(outcome), C(began)
+      (seconds since the epoch), C(seconds), C(epoch), C(release), C(version), C(image), C(image_id), C(before)
+      (C(release) and C(version)), C(holder) (C(user), C(host), C(job), C(url), C(run), C(process)), C(message),
+      C(rolled_back), C(replicas), the steps of each replica, and C(events), what happened at gates and what became of
+      tasks.
     - C(outcome) is V(done), V(failed), V(fenced) (another run had taken the lease), V(interrupted) (it died, and the
       run after it found it so), V(held) (at a gate), V(delayed) (what was replaced is kept for a while), V(under way),
       or V(no end recorded).

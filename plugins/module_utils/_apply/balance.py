@@ -41,7 +41,6 @@ STATES: Mapping[str, Admin] = {
     "absent": Admin.ABSENT,
 }
 _REGISTERED = frozenset({Admin.ACTIVE, Admin.STANDBY})
-_IDLE = frozenset({Admin.STANDBY, Admin.DRAINING})
 _AT_ONCE = 32
 
 
@@ -157,7 +156,7 @@ def _plan_one(lb: LoadBalancer, wanted: Wanted, view: Mapping[str, Target]) -> P
             f" {_names.joined(wanted.address, wanted.port)}; deregister it first",
             where=lb.where,
         )
-    admin = before.admin if _same(before.admin, wanted.admin) else wanted.admin
+    admin = before.admin if before.admin.as_good_as(wanted.admin) else wanted.admin
     weight = before.weight if wanted.weight is None else wanted.weight
     actions: tuple[str, ...] = ()
     if admin is not before.admin:
@@ -245,13 +244,9 @@ def _one(row: Planned, timeout: float, clock: Clock) -> Target | None:
 
 def _shown_as(found: Target, planned: Target | None) -> Target:
     """Standby and draining are one state in some load balancers: show the word that was planned."""
-    if planned is not None and _same(found.admin, planned.admin):
+    if planned is not None and found.admin.as_good_as(planned.admin):
         return replace(found, admin=planned.admin)
     return found
-
-
-def _same(one: Admin, other: Admin) -> bool:
-    return one is other or (one in _IDLE and other in _IDLE)
 
 
 def intent(target: Target | None) -> dict[str, Any] | None:

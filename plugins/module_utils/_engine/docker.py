@@ -92,7 +92,7 @@ class DockerEngine(Engine):
     def images(self, labels: Mapping[str, str]) -> tuple[Image, ...]:
         """Return the images that carry all these labels, newest first."""
         with self._errors("list images"):
-            rows = self._client().images(filters=_label_filter(labels))
+            rows = self._client().images(filters=config.label_filter(labels))
             found = sorted(rows, key=lambda row: (-int(row["Created"]), row["Id"]))
         images = (self.image(row["Id"]) for row in found)
         return tuple(image for image in images if image is not None)
@@ -107,7 +107,7 @@ class DockerEngine(Engine):
     def containers(self, labels: Mapping[str, str]) -> tuple[Container, ...]:
         """Return the containers with these labels, in one round trip; without start times."""
         with self._errors("list containers"):
-            rows = self._client().containers(all=True, filters=_label_filter(labels))
+            rows = self._client().containers(all=True, filters=config.label_filter(labels))
         return tuple(sorted(map(config.container_from_list, rows), key=lambda found: found.name))
 
     def inspect(self, container_id: str) -> Container | None:
@@ -167,7 +167,7 @@ class DockerEngine(Engine):
         except EngineError as error:
             if error.details.get("kind") != "not_found":
                 raise
-        secret_files.discard_mounted(_secret_sources(answer), name)
+        secret_files.discard_mounted(config.secret_sources(answer), name)
         return True
 
     def logs(self, container_id: str, tail: int) -> str:
@@ -232,7 +232,7 @@ class DockerEngine(Engine):
         """Return every host path that a container mounts as a secret (to sweep the others)."""
         with self._errors("list containers"):
             rows = self._client().containers(all=True)
-        return tuple(source for row in rows for source in _secret_sources(row))
+        return tuple(source for row in rows for source in config.secret_sources(row))
 
     def _client(self) -> Any:
         """Return this thread's client, with the API version agreed on once."""
@@ -391,21 +391,6 @@ def _wait_gone(client: Any, container_id: str, grace_period: int) -> None:
     """Wait for its end, at most the grace period; that it did not come is seen by what follows."""
     with contextlib.suppress(EngineError), engine_errors("wait", ""):
         client.wait(container_id, timeout=max(1, grace_period), condition="not-running")
-
-
-def _secret_sources(answer: config.Json) -> tuple[str, ...]:
-    mounts = answer.get("Mounts") or ()
-    return tuple(
-        mount["Source"]
-        for mount in mounts
-        if str(mount.get("Destination", "")).startswith(config.SECRETS_MOUNT)
-    )
-
-
-def _label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
-    if not labels:
-        return {}
-    return {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}
 
 
 def _dotted(version: tuple[int, ...]) -> str:

@@ -191,3 +191,20 @@ def _address(answer: Json) -> str:
     mode = (answer.get("HostConfig") or {}).get("NetworkMode") or ""
     endpoint = networks.get(mode) or next(iter(networks.values()), {})
     return endpoint.get("IPAddress") or ""
+
+
+def secret_sources(answer: Json) -> tuple[str, ...]:
+    """Return the host paths that a container mounts as secrets."""
+    mounts = answer.get("Mounts") or ()
+    return tuple(
+        mount["Source"]
+        for mount in mounts
+        if str(mount.get("Destination", "")).startswith(SECRETS_MOUNT)
+    )
+
+
+def label_filter(labels: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return what a list is filtered by; an empty value matches any."""
+    if not labels:
+        return {}
+    return {"label": [f"{key}={value}" if value else key for key, value in labels.items()]}

@@ -30,6 +30,10 @@ class Admin(str, enum.Enum):
     """Receives nothing new; what it has goes on."""
     MAINTENANCE = "maintenance"
 
+    def as_good_as(self, wanted: Admin) -> bool:
+        """Tell whether a target in this state is where it was wanted; a load balancer may not tell the idle apart."""
+        return self is wanted or {self, wanted} == {Admin.STANDBY, Admin.DRAINING}
+
 
 class Health(str, enum.Enum):
     """What the load balancer's own check says."""

@@ -65,7 +65,6 @@ CHECK = "check inter 1s fastinter 100ms downinter 100ms rise 1 fall 3"
 CONFIRM = 15.0
 """Seconds until a change must show in HAProxy's own view; it does at once, but not behind a proxy of its socket."""
 _WORDS = {Admin.ACTIVE: "ready", Admin.MAINTENANCE: "maint"}
-_IDLE = frozenset({Admin.STANDBY, Admin.DRAINING})
 # Others look at load or at the request first: leastconn spreads idle servers evenly, whatever their weights.
 _BY_WEIGHT = frozenset({"roundrobin", "static-rr"})
 _AT_ONCE = 64
@@ -199,7 +198,7 @@ class HaproxyLoadBalancer(LoadBalancer):
         for command in commands:
             self._change(command, name)
         after = (
-            self._confirmed(name, lambda s: _same(s.admin, admin), admin.value)
+            self._confirmed(name, lambda s: s.admin.as_good_as(admin), admin.value)
             if commands
             else before
         )
@@ -212,7 +211,7 @@ class HaproxyLoadBalancer(LoadBalancer):
             commands.append(f"enable health {path}")
         if admin is Admin.ACTIVE and server.weight == 0:
             commands.append(f"set server {path} weight {server.initial_weight or 1}")
-        if not _same(server.admin, admin):
+        if not server.admin.as_good_as(admin):
             commands.append(f"set server {path} state {_WORDS.get(admin, 'drain')}")
         return commands
 
@@ -401,7 +400,3 @@ class HaproxyLoadBalancer(LoadBalancer):
 
     def _fail(self, kind: Kind, message: str, answer: str = "") -> NoReturn:
         raise LoadBalancerError(kind, f"{self.where}: {message}", answer, where=self.where)
-
-
-def _same(shown: Admin, wanted: Admin) -> bool:
-    return shown is wanted or (shown in _IDLE and wanted in _IDLE)
