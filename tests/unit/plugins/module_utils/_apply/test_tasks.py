@@ -196,6 +196,27 @@ def test_ot_02_a_run_that_lost_its_lease_starts_nothing(host: Host) -> None:
     assert not free(host)
 
 
+def test_ot_02_what_ended_after_the_lease_was_lost_is_left_to_who_has_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, lease = (
+        host.spec("1", tasks={"migrate": MIGRATE}),
+        Lease(str(host.state_dir), "shop", SystemClock()),
+    )
+    first = call(host, spec)
+    host.engine.crash(the_task(host), 0)
+
+    def steals(container_id: str, tail: int) -> str:
+        lease.acquire(Holder("thief"), 60, take_over=first["epoch"])
+        return ""
+
+    monkeypatch.setattr(host.engine, "logs", steals)
+    with pytest.raises(Fenced):
+        call(host, spec, turn={"epoch": first["epoch"], "resume": first["resume"]})
+    assert the_task(host)
+    assert TaskRecords(str(host.state_dir), "shop").done(first["release"]) == frozenset()
+
+
 def test_ot_03_it_gets_what_a_replica_gets_and_no_port(host: Host) -> None:
     task = {**MIGRATE, "resources": {"memory": "512m", "cpus": 0.5, "pids": 32}}
     call(host, host.spec("1", tasks={"migrate": task}))
