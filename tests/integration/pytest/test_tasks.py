@@ -94,7 +94,7 @@ def site() -> Iterator[Site]:
 @pytest.fixture(scope="module")
 def database(site: Site) -> Iterator[Database]:
     shown = json.loads(site.docker("network", "inspect", site.sample.network))
-    made = Database(str(next(ip_network(shown[0]["IPAM"]["Config"][0]["Subnet"]).hosts())))
+    made = Database(str(ip_network(shown[0]["IPAM"]["Config"][0]["Subnet"])[1]))
     yield made
     made.close()
 

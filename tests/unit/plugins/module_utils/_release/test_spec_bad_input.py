@@ -50,7 +50,7 @@ OPTIONS: list[tuple[str, str, object, str, str, str]] = [
     ("B05-task", "tasks", {"m": {"command": ["x"], "cmd": 1}}, "tasks.m.cmd", "is an unknown option; did you mean command?", "'cmd'"),
     ("B05-task-when", "tasks", {"m": {"command": ["x"], "when": "later"}}, "tasks.m.when", "must be one of before_traffic, after", "string 'later'"),
     ("B33-task", "tasks", {"m": {"timeout": 9}}, "tasks.m.command", "must be a list of program and arguments", "found list"),
-    ("B19-task", "tasks", {"m": {"command": ["x"], "rollback_safe": False}}, "tasks.m.when", "must be after, because rollback_safe is false", "'before_traffic'"),
+    ("B19-task", "tasks", {"m": {"command": ["x"], "rollback_safe": False}}, "tasks.m.when", "must be after, because rollback_safe", "'before_traffic'"),
     ("B12-zero", f"{WEB}/port", 0, "processes.web.port", "must be an integer 1-65535", "found 0"),
     ("B12-high", f"{WEB}/port", 65536, "processes.web.port", "must be an integer 1-65535", "found 65536"),
     ("B12-text", f"{WEB}/port", "80a", "processes.web.port", "must be an integer 1-65535", "string '80a'"),
