@@ -175,7 +175,8 @@ class Lease:
 
     def release(self, run: str) -> bool:
         """Give the lease back; False when this run does not hold it (any more)."""
-        if self.read().holder is None:
+        held = self.read().holder
+        if held is None or held.run != run:  # nobody but this run makes itself the holder
             return False
         with file_lock(self._lock, shared=False, clock=self._clock):
             state = self.read()

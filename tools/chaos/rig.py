@@ -59,6 +59,20 @@ class Process:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def stop(self) -> None:
+        """SIGSTOP it, and return when none of its threads runs any more: on a busy machine that takes a moment."""
+        self.send(signal.SIGSTOP)
+        eventually(lambda: not self.alive or _threads(self.pid) <= {"T", "Z", "X"})
+
+
+def _threads(pid: int) -> set[str]:
+    """Return the states of the threads of a process; those that have just ended have none."""
+    found = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):
+            found.add(path.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
+    return found
+
 
 def _stat(pid: int) -> tuple[int, str] | None:
     """Return parent and start time of a process that has not ended."""
@@ -223,7 +237,7 @@ class Playing:
         """SIGSTOP everything, wherever it is."""
         stopped = self.tree()
         for process in stopped:
-            process.send(signal.SIGSTOP)
+            process.stop()
         return stopped
 
     def orphans_end(self, seconds: float = 30.0) -> None:
@@ -232,7 +246,10 @@ class Playing:
 
     def end(self, seconds: float = 240.0) -> Ended:
         """Wait for its end."""
-        code = self._process.wait(seconds)
+        try:
+            code = self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not over within {seconds:g} s:\n{self.said}") from None
         return Ended(code, self.said)
 
     def stop(self) -> None:

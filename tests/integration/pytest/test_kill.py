@@ -256,7 +256,7 @@ def orphan_at_deregister(world: World) -> tuple[Playing, list[Process], Release]
         orphans = [process for process in run.tree() if process.depth >= MODULE_DEPTH]
         run.kill(FAMILY)
         for process in orphans:
-            process.send(signal.SIGSTOP)
+            process.stop()
     return run, orphans, release
 
 

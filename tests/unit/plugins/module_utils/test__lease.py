@@ -362,6 +362,14 @@ def test_nothing_is_left_of_the_line_when_the_last_one_had_its_turn(case: Case) 
     assert sorted(path.name for path in case.file.parent.iterdir()) == ["lease.json", "lock"]
 
 
+def test_who_has_not_got_it_gives_nothing_back_and_waits_for_no_step(case: Case) -> None:
+    case.lease.acquire(ALICE, 600)
+    with case.lease.guard(1):
+        began = case.clock.elapsed
+        assert case.lease.release("run-b") is False
+        assert case.clock.elapsed == began
+
+
 def test_who_has_nothing_left_to_do_leaves_the_line(case: Case) -> None:
     case.lease.leave(BOB.run)
     assert not case.file.exists()
