@@ -45,20 +45,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.retention import prune
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.run_log import RunLog
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_records import (
-    TaskRecords,
-    refuse_unsafe,
-)
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_runner import (
-    left_over,
-    take_all_away,
-)
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._disk import require
-from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
-    Container,
-    Engine,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     Fenced,
@@ -113,10 +102,8 @@ class Deployment:
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
         self._choice = Choice(wanted, self._to, self.releases, state_dir, clock)
         self.release = self._choice.release(engine)
-        self._tasks = TaskRecords(state_dir, wanted.app)
-        if not unsafe:
-            target = self.release.id if self.release.wanted_replicas else ""
-            refuse_unsafe(self._to, target, self.releases, self._tasks)
+        if self._to and not unsafe:
+            self._refuse_unsafe()
         check_host(self.release, engine)
         if self._to:
             check_secrets(self.release)
@@ -206,11 +193,33 @@ class Deployment:
         )
         found += [f"remove the secrets of {name}, left by a dead run" for name in copies]
         found += [f"remove {path}, left by a dead run" for path in self._left_files()]
-        found += [f"remove {item.name}, a task that has ended" for item in self._left_tasks()]
+        if self.world.ended_tasks:
+            found += self._left_tasks(self.world, look=True)
         return tuple(found)
 
-    def _left_tasks(self) -> list[Container]:
-        return left_over(self.site.engine, self.app, self._clock.now())
+    def _left_tasks(self, world: World, *, look: bool = False) -> list[str]:
+        """Remove what is left of one-off tasks; C(look): only say what that would be. Hardly a run needs it."""
+        from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
+            task_records,
+            task_runner,
+        )
+
+        engine = self.site.engine
+        left = task_runner.left_over(engine, world.ended_tasks, self._clock.now())
+        if not look:
+            records = task_records.TaskRecords(self._state_dir, self.app)
+            task_runner.take_all_away(engine, records, left)
+        return [f"remove {item.name}, a task that has ended" for item in left]
+
+    def _refuse_unsafe(self) -> None:
+        """Refuse to go back across a task that is not C(rollback_safe)."""
+        from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_records import (
+            TaskRecords,
+            refuse_unsafe,
+        )
+
+        target = self.release.id if self.release.wanted_replicas else ""
+        refuse_unsafe(self._to, target, self.releases, TaskRecords(self._state_dir, self.app))
 
     def _left_files(self) -> list[str]:
         """Return files of ours that serve nobody any more."""
@@ -271,7 +280,8 @@ class Deployment:
                 pruned = self._finish(kept=outcome.status == "delayed")
                 left = self._left_files()
                 leftovers.remove(left)
-                take_all_away(self.site.engine, self._tasks, self._left_tasks())
+                if outcome.world.ended_tasks:
+                    self._left_tasks(outcome.world)
             detail = {"pruned": pruned, "swept": [*swept, *left]}
             run.journal.append(self._row(run, "record", detail))
         undone_next = turn.undo_follows and outcome.worth_undoing

@@ -27,13 +27,18 @@ def observe(site: Site, app: str, settled: frozenset[str] = frozenset()) -> Worl
         for process, balancers in site.balancers.items()
     }
     # Containers are read after the targets: a replica seen in a load balancer is then never taken for missing.
-    containers = [item for item in map(_replica, site.engine.containers({names.APP: app})) if item]
+    ours = site.engine.containers({names.APP: app})
+    containers = [item for item in map(_replica, ours) if item]
     found = {replica.name: replica for replica in containers}
     for process, targets in views.items():
         for name in _leftovers(site.scope or app, process, targets, found):
             release, slot = names.release_of_name(name)
             found[name] = Replica(name, process, release, slot)
-    return World(tuple(_with_targets(replica, views) for replica in found.values()), settled)
+    return World(
+        tuple(_with_targets(replica, views) for replica in found.values()),
+        settled,
+        ended_tasks=tuple(c.id for c in ours if names.TASK in c.labels and not c.running),
+    )
 
 
 def _replica(container: Container) -> Replica | None:

@@ -218,18 +218,15 @@ def tasks_of(engine: Engine, app: str) -> tuple[Container, ...]:
     return engine.containers({names.APP: app, names.TASK: ""})
 
 
-def left_over(engine: Engine, app: str, now: float) -> list[Container]:
-    """Return what is left of tasks that have ended, and that nobody comes back for.
+def left_over(engine: Engine, ended: Iterable[str], now: float) -> list[Container]:
+    """Return those of the containers of ended tasks that nobody comes back for.
 
     Whoever runs a task of a release has the lease meanwhile. Who runs one by hand has not, and gets time to come back.
     """
     found = []
-    for item in tasks_of(engine, app):
-        seen = None if item.running else engine.inspect(item.id)
-        if seen is None:
-            continue
-        allowed = float(item.labels.get(names.TASK_TIMEOUT, "0")) + LATE
-        if names.ADHOC not in item.labels or (age(seen.started_at, now) or 0.0) > allowed:
+    for seen in filter(None, map(engine.inspect, ended)):
+        allowed = float(seen.labels.get(names.TASK_TIMEOUT, "0")) + LATE
+        if names.ADHOC not in seen.labels or (age(seen.started_at, now) or 0.0) > allowed:
             found.append(seen)
     return found
 
