@@ -29,7 +29,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.context i
     Balancer,
     Site,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.host_checks import (
     check_commands,
     check_host,
@@ -265,6 +264,11 @@ class Deployment:
         return outcome, journal.written
 
     def _work(self, turn: Turn, run: Run, log: RunLog) -> Outcome:
+        # Late: a run that finds nothing to do does not come here.
+        from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import (
+            Executor,
+        )
+
         if not turn.epoch:
             log.begin(turn.holder, self._to, self.releases.all()[-1:])
         self._begin(run, first=not turn.epoch)
