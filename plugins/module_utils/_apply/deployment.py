@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import leftovers
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import (
@@ -76,22 +77,14 @@ ENDS = ("done", "held", "delayed")
 class Deployment:
     """A wanted release on one host. Building it validates everything and changes nothing."""
 
-    def __init__(
-        self,
-        value: object,
-        to: str,
-        state_dir: str,
-        engine: Engine,
-        clock: BoundedClock,
-        *,
-        unsafe: bool = False,
-    ) -> None:
+    def __init__(self, params: Mapping[str, Any], engine: Engine, clock: BoundedClock) -> None:
+        to, state_dir = str(params["to"]), str(params["state_dir"])
         self._clock = clock
         self._state_dir = state_dir
         self.epoch = 0
         self.part = WHOLE
         self.beyond = 0
-        wanted = parse_spec(value)
+        wanted = parse_spec(params["spec"])
         self.site = Site(engine, self.connect(wanted), state_dir, clock, wanted.scope)
         engine.version()
         found = [(item.driver.where, item.driver.probe()) for item in self._balancers()]
@@ -101,7 +94,7 @@ class Deployment:
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
         self._choice = Choice(wanted, self._to, self.releases, state_dir, clock)
         self.release = self._choice.release(engine)
-        if self._to and not unsafe:
+        if self._to and not params.get("rollback_unsafe"):
             self._refuse_unsafe()
         check_host(self.release, engine)
         if self._to:

@@ -29,7 +29,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     LeaseHeld,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._release import render
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import parse_spec
 
@@ -127,7 +127,22 @@ def apply_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
     The first turn of a run also returns the plan, and where that is empty takes no lease and does nothing.
     """
-    return unneeded(params) or apply_to(_deployment(params), params)
+    if idle := unneeded(params):
+        return idle
+    try:
+        deployment = _deployment(params)
+    except CutoverError:
+        _give_back(params)
+        raise
+    return apply_to(deployment, params)
+
+
+def _give_back(params: Mapping[str, Any]) -> None:
+    """Give back the lease that an earlier call of this run has kept, for this one cannot even begin."""
+    turn = turn_of(params["turn"])
+    if turn.epoch:
+        app = parse_spec(params["spec"]).app
+        Lease(params["state_dir"], app, SystemClock()).release(turn.holder.run)
 
 
 def unneeded(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,14 +197,7 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
 def _deployment(params: Mapping[str, Any]) -> Deployment:
     clock = BoundedClock(SystemClock())
     engine = factory.connect(params["engine"])
-    return Deployment(
-        params["spec"],
-        params["to"],
-        params["state_dir"],
-        engine,
-        clock,
-        unsafe=bool(params.get("rollback_unsafe")),
-    )
+    return Deployment(params, engine, clock)
 
 
 def turn_of(data: Mapping[str, Any]) -> Turn:

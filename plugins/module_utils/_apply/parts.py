@@ -136,14 +136,7 @@ class HostPart(Deployment):
         self._views = views
         clock = BoundedClock(SystemClock())
         engine = factory.connect(params["engine"])
-        super().__init__(
-            params["spec"],
-            params["to"],
-            params["state_dir"],
-            engine,
-            clock,
-            unsafe=bool(params.get("rollback_unsafe")),
-        )
+        super().__init__(params, engine, clock)
         seen = [int(view["epoch"]) for view in views]
         self.beyond = max(seen, default=0)
         self.part = Part(Where.ENGINE, bool(epoch) and all(one == epoch for one in seen))

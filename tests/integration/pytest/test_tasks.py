@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import shutil
 import sqlite3
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -279,6 +281,33 @@ def test_ot_04_what_the_old_cannot_do_without_comes_after_it_and_bars_the_way_ba
         told = site.play("rollback", release, "-e", '{"release_rollback_unsafe": true}')
         assert told.code == 0, told.text
     check.converged(site, old)
+    clean(site)
+
+
+def test_ot_04_it_waits_for_a_host_that_this_run_does_not_touch(
+    site: Site, database: Database, old: Release, tmp_path: Path
+) -> None:
+    """The other host is this machine with a state folder of its own, which still knows the old release."""
+    shutil.copytree(site.state, tmp_path / "state")
+    python = tmp_path / "python"
+    bind = f"mount --bind {tmp_path / 'state'} {site.state}"
+    python.write_text(
+        f'#!/bin/sh\nexec unshare -m sh -c \'{bind} && exec {sys.executable} "$@"\' sh "$@"\n'
+    )
+    python.chmod(0o755)
+    hosts = {
+        name: {"ansible_connection": "local", "ansible_python_interpreter": str(found)}
+        for name, found in (("h1", sys.executable), ("h2", python))
+    }
+    inventory = site.folder / "two.yml"
+    inventory.write_text(json.dumps({"fleet": {"hosts": hosts}}))
+    options = ("-i", str(inventory), "-e", "cutover_hosts=fleet")
+    release = site.release(surge=2, release_tasks={"drop": migration(database, when="after")})
+    first = site.play("replace", release, *options, "--limit", "h1")
+    assert (first.code, database.ran(release)) == (0, False), first.text
+    second = site.play("replace", release, *options, "--limit", "h2")
+    assert (second.code, database.ran(release)) == (0, True), second.text
+    assert not (tmp_path / "state/apps" / site.app / "tasks.json").exists()
     clean(site)
 
 

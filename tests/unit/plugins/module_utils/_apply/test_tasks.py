@@ -297,11 +297,15 @@ def test_what_was_begun_is_not_undone_across_it_either(host: Host) -> None:
     host.apply(old)
     ran(host, new)
     host.engine.fail("start")
-    assert host.apply(new)["status"] == "failed"
+    failed = host.apply(new, undo_follows=True)
+    assert (failed["status"], failed["worth_undoing"], free(host)) == ("failed", True, False)
+    with pytest.raises(CutoverError, match="is not rollback_safe"):
+        host.apply(new, "undo", epoch=failed["epoch"])
+    assert free(host), "the run that cannot go back has ended"
     for to in ("undo", "abort", "recover"):
         with pytest.raises(CutoverError, match="is not rollback_safe"):
             host.apply(new, to)
-    assert host.apply(new, "finish", take_over=2)["status"] == "done"
+    assert host.apply(new, "finish")["status"] == "done"
 
 
 def test_a_command_runs_in_the_image_that_runs_as_often_as_it_is_asked(host: Host) -> None:
