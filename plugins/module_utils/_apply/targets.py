@@ -108,16 +108,14 @@ def activate(lb: LoadBalancer, name: str) -> Change:
 
 def offer(lb: LoadBalancer, name: str, beside: Callable[[str], bool]) -> None:
     """Let requests that ask for the new release have it, and of the others only those that belong to it too."""
-    offered = lb.preview()
-    if offered is not None:
-        lb.set_preview([name, *(other for other in offered if beside(other))])
+    if lb.preview() is not None:
+        lb.change_preview(lambda offered: [name, *(other for other in offered if beside(other))])
 
 
 def withdraw(lb: LoadBalancer, name: str) -> None:
     """Let no request ask for it any more."""
-    offered = lb.preview()
-    if offered and name in offered:
-        lb.set_preview([other for other in offered if other != name])
+    if name in (lb.preview() or ()):
+        lb.change_preview(lambda offered: [other for other in offered if other != name])
 
 
 def start_drain(lb: LoadBalancer, name: str) -> Change:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -51,6 +52,7 @@ class PreviewMap:
         self._balance = balance
         self._fail = fail
         self._known: str | None = None
+        self._lock = threading.RLock()
 
     @property
     def known_as(self) -> str:
@@ -70,18 +72,19 @@ class PreviewMap:
         rows = self._socket.ask(f"show map {self.known_as}").splitlines()
         return tuple(sorted({words[2] for row in rows if len(words := row.split()) == 3}))
 
-    def change(self, names: Sequence[str]) -> bool:
-        """Have these servers in it, all at once, and in its file; return whether anything changed."""
+    def change(self, change: Callable[[tuple[str, ...]], Iterable[str]]) -> bool:
+        """Have in it what C(change) makes of its servers, all at once, and in its file; return whether it is new."""
         if not self.usable:
             self._fail(Kind.UNSUPPORTED, "has no preview, or balances by leastconn", "")
-        wanted = tuple(sorted(set(names)))
-        changed = self.names() != wanted
-        if changed:
-            answer = self._set(wanted)
-            if self.names() != wanted:
-                self._fail(Kind.UNSUPPORTED, "refused to set what can be previewed", answer)
-        self.write()
-        return changed
+        with self._lock:
+            shown = self.names()
+            wanted = tuple(sorted(set(change(shown))))
+            if shown != wanted:
+                answer = self._set(wanted)
+                if self.names() != wanted:
+                    self._fail(Kind.UNSUPPORTED, "refused to set what can be previewed", answer)
+            self.write()
+        return shown != wanted
 
     def _set(self, names: Sequence[str]) -> str:
         answer = self._socket.ask(f"prepare map {self.known_as}")
@@ -94,6 +97,10 @@ class PreviewMap:
 
     def write(self) -> bool:
         """Have the file, which HAProxy reads when it starts, in step; return whether bytes changed."""
+        with self._lock:
+            return self._write()
+
+    def _write(self) -> bool:
         if self.written() or self._file is None:
             return False
         draft = self._file.with_name(f".{self._name}.new")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import abc
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -207,11 +207,12 @@ class LoadBalancer(abc.ABC):
         """Return the targets that get the requests that ask for the new release; none if requests cannot ask."""
         return None
 
-    def set_preview(self, names: Sequence[str]) -> bool:
-        """Have these targets, and no others, get the requests that ask for the new release, in standby too.
+    def change_preview(self, change: Callable[[tuple[str, ...]], Iterable[str]]) -> bool:
+        """Have the targets that C(change) makes of those there are get the requests that ask for the new release.
 
-        What is in flight for them counts as ever. A target that cannot serve is passed over, and without any the
-        requests are balanced like all others. Returns whether anything changed.
+        Safe among threads: steps of one run come to it side by side. A target gets them in standby too, and what is in
+        flight for it counts as ever. One that cannot serve is passed over, and without any the requests are balanced
+        like all others. Returns whether anything changed.
         """
         raise LoadBalancerError(
             LoadBalancerErrorKind.UNSUPPORTED,

@@ -8,7 +8,7 @@ survives a restart by itself: persist() writes it into haproxy.cfg, in step and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
@@ -274,9 +274,11 @@ class HaproxyLoadBalancer(LoadBalancer):
         """Return what the backend's map has; none where the backend has no such map, or may not use it."""
         return self._preview.names() if self._preview.usable else None
 
-    def set_preview(self, names: Sequence[str]) -> bool:
+    def change_preview(self, change: Callable[[tuple[str, ...]], Iterable[str]]) -> bool:
         """Change the map at once, read it back, and its file."""
-        return self._preview.change([checked_name("name", name) for name in names])
+        return self._preview.change(
+            lambda shown: [checked_name("name", name) for name in change(shown)]
+        )
 
     def deregister(self, name: str) -> Change:
         """Drain, make sure that it is idle, put it into maintenance, delete it, and see it gone."""

@@ -9,7 +9,7 @@ purpose. It is not offered as an option of any module.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
@@ -203,15 +203,15 @@ class MemoryLoadBalancer(LoadBalancer):
             return {name: self._entries[name].traffic for name in names if name in self._entries}
 
     def preview(self) -> tuple[str, ...] | None:
-        """Return what set_preview() was told last."""
+        """Return what change_preview() was told last."""
         return self._preview
 
-    def set_preview(self, names: Sequence[str]) -> bool:
+    def change_preview(self, change: Callable[[tuple[str, ...]], Iterable[str]]) -> bool:
         """Remember them."""
-        with self._called("set_preview", " ".join(names)):
-            wanted = tuple(sorted({checked_name("name", name) for name in names}))
+        with self._called("change_preview"):
             if self._preview is None:
                 self._fail(Kind.UNSUPPORTED, "made without a preview")
+            wanted = tuple(sorted({checked_name("name", name) for name in change(self._preview)}))
             changed, self._preview = wanted != self._preview, wanted
             return changed
 

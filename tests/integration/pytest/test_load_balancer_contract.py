@@ -131,7 +131,7 @@ def test_what_is_previewed_is_what_was_said_last(bench: Bench) -> None:
     targets.offer(bench.lb, "new-1", lambda other: other.startswith("new"))
     targets.offer(bench.lb, "new-2", lambda other: other.startswith("new"))
     assert bench.lb.preview() == ("new-1", "new-2")
-    assert not bench.lb.set_preview(["new-2", "new-1"]), "it was so already"
+    assert not bench.lb.change_preview(lambda _: ["new-2", "new-1"]), "it was so already"
     bench.lb.persist()
     assert bench.lb.persisted()
     bench.restart()
@@ -140,6 +140,21 @@ def test_what_is_previewed_is_what_was_said_last(bench: Bench) -> None:
     assert bench.lb.preview() == ("new-2",)
     targets.deregister(bench.lb, "new-2")
     assert bench.lb.preview() == ()
+    bench.lb.persist()
+    assert bench.lb.persisted()
+
+
+def test_what_is_previewed_is_right_when_steps_of_a_run_come_to_it_at_the_same_moment(
+    bench: Bench,
+) -> None:
+    names = [f"new-{number}" for number in range(8)]
+    for name in names:
+        targets.register_standby(bench.lb, name, *bench.app(name))
+    with ThreadPoolExecutor(len(names)) as pool:
+        list(pool.map(lambda name: targets.offer(bench.lb, name, lambda _: True), names))
+        assert bench.lb.preview() == tuple(names)
+        list(pool.map(lambda name: targets.withdraw(bench.lb, name), names[:-1]))
+    assert bench.lb.preview() == ("new-7",)
     bench.lb.persist()
     assert bench.lb.persisted()
 
