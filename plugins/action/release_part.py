@@ -8,6 +8,7 @@ the last word; the tasks delegated to the load balancers' hosts only add what th
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,6 +33,8 @@ TURNS = 3
 """How many calls a host gets before the others have theirs."""
 TTLS = 3
 """How many times the ttl the lease is granted for: it is renewed only when its own host has its turn again."""
+WATCH = 40.0
+"""Seconds for which the load balancers' hosts watch a canary before the lease is renewed."""
 STATUSES = ("more", "done", "failed", "held", "delayed")
 OVER = ("done", "failed", "planned", "held")
 _NOTHING: Mapping[str, Any] = {"status": "done", "changed": False, "progress": []}
@@ -79,11 +82,14 @@ class ActionModule(ReleaseApply):
             return {"changed": False, "run": self._run}
         if self._run.get("broken"):
             return {"changed": False, "run": self._run}
-        for _turn in range(TURNS):
+        watched = self._clock.monotonic() + self._watches()
+        for turn in itertools.count(1):
             self._refuse_orphan()
+            watch = min(LONGEST_TURN, max(0.0, watched - self._clock.monotonic()))
             prepared = self._run["resumes"].get("", {}).get("prepared", [])
             resume = {**self._run["resumes"].get(host, {}), "prepared": prepared}
-            part = {"side": "balancer", "host": host, "release": self._run["release"]}
+            release = self._run["release"]
+            part = {"side": "balancer", "host": host, "release": release, "watch": watch}
             answer = self._call(part, {"resume": resume, "seconds": LONGEST_TURN})
             if answer.get("failed"):  # it could not even begin: nothing was changed by this call
                 self._broken(answer.get("msg", "failed"), worth_undoing=False)
@@ -92,11 +98,16 @@ class ActionModule(ReleaseApply):
             if answer["status"] == "failed":
                 self._broken(*_words(answer, host))
                 break
-            for line in answer["progress"] if answer["busy"] else []:
+            for line in answer["progress"] if answer["busy"] or watch else []:
                 self._say(line)
-            if not answer["busy"]:
+            if self._clock.monotonic() >= watched and (turn >= TURNS or not answer["busy"]):
                 break
         return {"changed": False, "run": self._run}
+
+    def _watches(self) -> float:
+        """Return how many seconds this host watches the figures of a canary, before the next one has its turn."""
+        watch = float(self._run["release"].get("watch", 0))
+        return min(watch, WATCH) / len(self._run["views"])
 
     def _took(self, host: str, answer: dict[str, Any]) -> None:
         self._run["views"] = {**self._run["views"], host: answer["view"]}
@@ -124,9 +135,13 @@ class ActionModule(ReleaseApply):
             self._took_home(answer)
             if (result := self._ended(answer)) is not None:
                 return result
-            if answer["status"] == "more" and not self._own_work(answer):
+            if answer["status"] == "more" and not self._stays(answer):
                 break
         return {"changed": False, "run": self._run}
+
+    def _stays(self, answer: dict[str, Any]) -> bool:
+        """Whether there is more to do here; a canary's figures are on the hosts of its load balancers."""
+        return not answer["handed"].get("watch") and self._own_work(answer)
 
     def _ended(self, answer: dict[str, Any]) -> dict[str, Any] | None:
         """Return the result where this was the end; else note what is to be done next."""

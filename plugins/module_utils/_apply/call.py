@@ -107,6 +107,8 @@ class Outcome:
     failed_step: Step | None = None
     hold: Hold | None = None
     """The gate it stands at."""
+    left: float = 0
+    """How many seconds that gate has still to be waited at, where it is about time."""
     down: bool = False
     """Its strategy takes the old away before the new comes: whatever fails, nothing may serve."""
 

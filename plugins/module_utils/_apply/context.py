@@ -20,7 +20,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.base imp
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     LoadBalancer,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release import names
+from ansible_collections.immutable.cutover.plugins.module_utils._release import names, weights
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal, Want
 from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
     ProcessSpec,
@@ -99,6 +99,7 @@ class Release:
             delay=self.delay,
             took_over=self.took_over,
             steps=self.spec.strategy.steps,
+            equal=weights.FLEET if self.spec.balancer_hosts else weights.EQUAL,
         )
 
     @property

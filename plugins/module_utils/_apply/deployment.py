@@ -89,7 +89,7 @@ class Deployment:
         engine.version()
         found = [(item.driver.where, item.driver.probe()) for item in self._balancers()]
         if to in ("", PROMOTE):
-            check_canary(wanted.strategy, found)
+            check_canary(wanted, found)
         self.releases = Releases(state_dir, wanted.app)
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
         self._choice = Choice(wanted, self._to, self.releases, state_dir, clock)

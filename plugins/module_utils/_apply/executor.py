@@ -51,6 +51,7 @@ MAX_TRACKS = 32
 RENEW_EVERY = 5.0
 _LOOKS = frozenset({Verb.READY, Verb.CHECK, Verb.CONFIRM})
 """A track of nothing else has changed nothing."""
+_WATCHED = frozenset({"pause", "analysis"})
 _DOING = {
     Verb.START: "starting",
     Verb.READY: "waiting for readiness of",
@@ -142,6 +143,7 @@ class Executor:
             error=error,
             failed_step=step,
             hold=self._hold,
+            left=self._gates.left(self._hold) if self._hold else 0,
             down=self._goal.strategy == "recreate",
         )
 
@@ -156,7 +158,9 @@ class Executor:
         if self._clock.over.is_set() and (decision.tracks or decision.hold):
             return "more"
         self._clock.over.clear()
-        return self._answer.value if self._hold else "done"
+        if self._hold is None:
+            return "done"
+        return "more" if self._answer is Answer.WAITING else self._answer.value
 
     def _loop(self, pool: ThreadPoolExecutor, deadline: float) -> None:
         every = min(RENEW_EVERY, self._run.ttl / 3)
@@ -188,12 +192,18 @@ class Executor:
 
     def _goes_on(self, hold: Hold | None) -> bool:
         """Stand at a gate; False when this call, or the run, ends there."""
-        if hold is None or not self._part.keeps_gates:
+        if hold is None:
             return False
+        if not self._part.keeps_gates:
+            return self._part.watches and hold.kind in _WATCHED
         answer = self._answer = self._gates.ask(hold)
         if answer is Answer.PASSED:
             self._goal = past(self._goal, hold)
             self._wake.set()
+        if self._part is not WHOLE and self._goal.strategy == "canary":
+            return (
+                answer is Answer.PASSED
+            )  # the figures are read elsewhere, and only then does waiting help
         return answer in (Answer.PASSED, Answer.WAITING)
 
     def _note_passed(self, gate: str) -> None:

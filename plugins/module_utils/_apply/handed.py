@@ -24,6 +24,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.b
     LoadBalancer,
     Quality,
     Target,
+    Traffic,
 )
 
 _NEEDED = ("id", "name", "image_id", "state", "labels", "address")
@@ -59,9 +60,11 @@ class HandedEngine(Engine):
 class HandedBalancer(LoadBalancer):
     """A backend of a load balancer on another host, as it was seen."""
 
-    def __init__(self, where: str, targets: Iterable[Mapping[str, Any]]) -> None:
-        self._where = where
-        self._targets = tuple(target_from(row) for row in targets)
+    def __init__(self, row: Mapping[str, Any]) -> None:
+        self._where = str(row["where"])
+        self._targets = tuple(target_from(item) for item in row["targets"])
+        self._can = Capabilities(**{**row["can"], "in_flight": Quality(row["can"]["in_flight"])})
+        self._traffic = {name: Traffic(**found) for name, found in row["traffic"].items()}
 
     @property
     def where(self) -> str:
@@ -69,23 +72,16 @@ class HandedBalancer(LoadBalancer):
         return self._where
 
     def probe(self) -> Capabilities:
-        """Say nothing of it: its own host has probed it."""
-        return Capabilities(
-            name="handed",
-            version="",
-            standby=False,
-            weight=False,
-            health=True,
-            stops_sticky=False,
-            in_flight=Quality.NONE,
-            change_drops_keepalive=False,
-            persistence=False,
-            settle=0,
-        )
+        """Return what its own host has found."""
+        return self._can
 
     def targets(self) -> tuple[Target, ...]:
         """Return every target it had."""
         return self._targets
+
+    def traffic(self, names: Sequence[str]) -> Mapping[str, Traffic]:
+        """Return the counters as they were."""
+        return {name: self._traffic[name] for name in names if name in self._traffic}
 
     def persist(self) -> bool:
         """Leave that to its own host."""
@@ -101,6 +97,18 @@ class HandedBalancer(LoadBalancer):
 def containers_data(containers: Sequence[Container]) -> list[dict[str, Any]]:
     """Return containers as plain data, without what no other host needs."""
     return [{key: asdict(item)[key] for key in _NEEDED} for item in containers]
+
+
+def balancer_data(driver: LoadBalancer, host: str, counted: Sequence[str]) -> dict[str, Any]:
+    """Return what a backend shows as plain data; C(counted): the targets whose counters are wanted."""
+    can = driver.probe()
+    traffic = driver.traffic(counted) if counted else {}
+    return {
+        "where": f"{driver.where} on {host}",
+        "targets": targets_data(driver.targets()),
+        "can": {**asdict(can), "in_flight": can.in_flight.value},
+        "traffic": {name: asdict(found) for name, found in traffic.items()},
+    }
 
 
 def targets_data(targets: Sequence[Target]) -> list[dict[str, Any]]:

@@ -32,16 +32,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.fence imp
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.handed import (
     HandedBalancer,
     HandedEngine,
+    balancer_data,
     containers_data,
-    targets_data,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.run_log import RunLog
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
-    CutoverError,
-    InvalidInput,
-)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._release import names
@@ -60,8 +57,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Executor as Where,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World
 
 Views = Sequence[Mapping[str, Any]]
+SAMPLE = 5.0
+"""Seconds between two looks at the figures of an analysis that has not had enough requests yet."""
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,7 @@ class HostPart(Deployment):
 
     def __init__(self, params: Mapping[str, Any], views: Views, epoch: int) -> None:
         self._views = views
+        self.watch = 0.0
         clock = BoundedClock(SystemClock())
         engine = factory.connect(params["engine"])
         super().__init__(params, engine, clock)
@@ -143,12 +144,6 @@ class HostPart(Deployment):
 
     def connect(self, spec: AppSpec) -> dict[str, tuple[Balancer, ...]]:
         """Return the load balancers as they were seen."""
-        if spec.strategy.type == "canary":
-            raise InvalidInput(
-                "strategy.type",
-                spec.strategy.type,
-                "must be rolling, blue_green or recreate where load balancers are on other hosts",
-            )
         left = {view["host"]: list(view["backends"]) for view in self._views}
         found: dict[str, list[Balancer]] = {}
         for index, ref in enumerate(spec.load_balancers):
@@ -157,8 +152,7 @@ class HostPart(Deployment):
                 raise CutoverError(
                     f"load_balancers[{index}].host: {ref.host} was not looked at; nothing was changed"
                 )
-            row = rows.pop(0)
-            driver = HandedBalancer(row["where"], row["targets"])
+            driver = HandedBalancer(rows.pop(0))
             found.setdefault(ref.process, []).append(Balancer(driver, GroupCommit(driver)))
         return {process: tuple(balancers) for process, balancers in found.items()}
 
@@ -166,7 +160,14 @@ class HostPart(Deployment):
         """Work, and remember what was seen last."""
         outcome, rows = super().work(turn)
         self.world = outcome.world
+        hold = outcome.hold
+        if hold is not None and outcome.status == "more" and self._is_canary:
+            self.watch = max(outcome.left, SAMPLE if hold.kind == "analysis" else 0)
         return outcome, rows
+
+    @property
+    def _is_canary(self) -> bool:
+        return self.release.spec.strategy.type == "canary"
 
     def handed(self) -> dict[str, Any]:
         """Return what the load balancers' hosts need to know of this one."""
@@ -185,6 +186,8 @@ class HostPart(Deployment):
             "going_back": release.going_back,
             "took_over": release.took_over,
             "delay": release.delay,
+            "passed": sorted(self._choice.at_its_gates(release).passed),
+            "watch": self.watch,
             "reach": reach(release.goal(), self.world).value,
             "containers": containers_data(self.site.engine.containers({names.APP: spec.app})),
         }
@@ -215,6 +218,7 @@ def _view(
     epoch: int,
     settled: Sequence[str],
     checked: Sequence[str] = (),
+    counted: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return what a host's load balancers show, in the order of the spec."""
     left = {process: list(group) for process, group in balancers.items()}
@@ -225,10 +229,7 @@ def _view(
         "settled": sorted(settled),
         # What serves needs no check before a switch: there was one, and a run that died behind it.
         "checked": sorted({*checked, *settled}),
-        "backends": [
-            {"where": f"{driver.where} on {host}", "targets": targets_data(driver.targets())}
-            for driver in drivers
-        ],
+        "backends": [balancer_data(driver, host, counted) for driver in drivers],
     }
 
 
@@ -251,8 +252,9 @@ def _balance(params: Mapping[str, Any]) -> dict[str, Any]:
     journal = Journal(params["state_dir"], spec.app)
     _persist(site, fence, turn)
     run = Run(turn.holder.run, turn.epoch, turn.ttl, journal, fence)
-    part = Part(Where.LOAD_BALANCER)
-    outcome = Executor(release, site, run, clock, turn.resume, part).work(turn.seconds)
+    watch = float(params["part"].get("watch", 0))
+    part = Part(Where.LOAD_BALANCER, watches=watch > 0)
+    outcome = Executor(release, site, run, clock, turn.resume, part).work(watch or turn.seconds)
     tracks = decide(release.goal(), outcome.world).tracks
     return {
         "changed": bool(outcome.actions),
@@ -269,9 +271,17 @@ def _balance(params: Mapping[str, Any]) -> dict[str, Any]:
             turn.epoch,
             sorted(outcome.resume.settled),
             sorted(outcome.resume.checked),
+            _counted(release, outcome.world),
         ),
         **front.failure_of(outcome),
     }
+
+
+def _counted(release: LocalRelease, world: World) -> list[str]:
+    """Return the targets whose counters the host of the replicas compares."""
+    if release.spec.strategy.type != "canary" or release.going_back:
+        return []
+    return [replica.name for replica in world.replicas if replica.routed]
 
 
 def _release(handed: Mapping[str, Any], host: str) -> LocalRelease:
@@ -284,6 +294,7 @@ def _release(handed: Mapping[str, Any], host: str) -> LocalRelease:
     return LocalRelease(
         spec,
         handed["image_id"],
+        passed=frozenset(handed["passed"]),
         going_back=handed["going_back"],
         took_over=handed["took_over"],
         delay=handed["delay"],

@@ -204,6 +204,7 @@ class StepRunner:
             with self._lease.guard(self._epoch):
                 if step.weights:
                     driver.set_weights(dict(step.weights))
+                if self._release.spec.strategy.type == "canary":
                     self._offer(step, driver)
                 targets.activate(driver, step.replica)
         self._persist(step.process)

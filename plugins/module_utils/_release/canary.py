@@ -18,7 +18,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.goal im
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import (
     Decision,
     Hold,
-    Step,
     Track,
     Verb,
 )
@@ -101,7 +100,7 @@ def decide(goal: Goal, world: World, busy: frozenset[str]) -> Decision:
 
 def _replace(goal: Goal, want: Want, world: World, busy: frozenset[str]) -> list[Track]:
     """Behind the last step, or with nothing to compare with: equal weights first, then as rolling does."""
-    equal = {replica.name: weights.EQUAL for replica in weights.routed(world, want.process)}
+    equal = {replica.name: goal.equal for replica in weights.routed(world, want.process)}
     weigh = weights.weigh(want, world, equal)
     if want.process in busy:
         return []
@@ -129,7 +128,7 @@ def _beside(
         return [track for track in map(_for_who_asks, tracks) if not _waits(track, world)]
     if not serving:  # nothing to share with: what the weights were, they stay
         return tracks
-    old, new = weights.shares(percent, serving, count)
+    old, new = weights.shares(percent, serving, count, goal.equal)
     wanted = {replica.name: old for replica in stable}
     wanted |= {replica.name: new for replica in canary}
     weigh = weights.weigh(want, world, wanted)
@@ -137,7 +136,7 @@ def _beside(
         # No canary is activated before the stable set has its weight: until then its share would be another.
         tracks = [track for track in tracks if track.steps[0].verb not in _COMES_UP]
         return tracks if weigh is None or want.process in busy else [weigh, *tracks]
-    return [_weighted(track, new) for track in tracks]
+    return [weights.with_weight(track, new) for track in tracks]
 
 
 def _takes_away_what_serves(track: Track, world: World) -> bool:
@@ -162,13 +161,3 @@ def _waits(track: Track, world: World) -> bool:
     replica = world.find(track.replica)
     there = replica is not None and replica.phase is Phase.STANDBY
     return there and track.replica in world.checked and track.steps[-1].verb is Verb.CHECK
-
-
-def _weighted(track: Track, weight: int) -> Track:
-    return Track(tuple(_with_weight(step, weight) for step in track.steps))
-
-
-def _with_weight(step: Step, weight: int) -> Step:
-    if step.verb is not Verb.ACTIVATE:
-        return step
-    return replace(step, weights=((step.replica, weight),))

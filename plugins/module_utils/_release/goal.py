@@ -66,6 +66,8 @@ class Goal:
     """How many seconds longer the replicas that were replaced are kept, drained, before they go."""
     reach: Reach = Reach.RETIRE
     """How far one of several hosts with load balancers may go by itself, before the others are as far."""
+    equal: int = 1
+    """What each target weighs where no canary has its share."""
     took_over: bool = False
     """It has replaced what ran before it, which may still be kept."""
 

@@ -30,6 +30,8 @@ class Part:
     destroys: bool = True
     """Whether what load balancers show was seen under this run's own epoch, so that none of them can route to a
     replica again behind its back."""
+    watches: bool = False
+    """Whether it stays while everything waits at a canary's gate, and watches its figures."""
 
     @property
     def keeps_gates(self) -> bool:

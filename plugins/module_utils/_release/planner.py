@@ -47,10 +47,13 @@ _TAKES_AWAY = frozenset({Verb.DRAIN, Verb.AWAIT, Verb.DEREGISTER, Verb.DESTROY})
 def decide(goal: Goal, world: World, busy: frozenset[str] = frozenset()) -> Decision:
     """Return what may begin now. C(busy) names replicas something is under way for."""
     decision = STRATEGIES[goal.strategy](goal, world, busy)
-    if goal.strategy == "canary" and not goal.going_back:
-        return decision
-    equal = [weights.equalise(want, world, busy) for want in goal.wants]
-    return replace(decision, tracks=(*decision.tracks, *(track for track in equal if track)))
+    tracks = decision.tracks
+    if goal.equal != weights.EQUAL:
+        tracks = tuple(weights.with_weight(track, goal.equal) for track in tracks)
+    if goal.strategy != "canary" or goal.going_back:
+        equal = (weights.equalise(want, world, busy, goal.equal) for want in goal.wants)
+        tracks = (*tracks, *(track for track in equal if track))
+    return replace(decision, tracks=tracks)
 
 
 def reach(goal: Goal, world: World) -> Reach:

@@ -42,14 +42,12 @@ LOAD = ("--slow", "1-2", "--timeout", "60", "--connect-timeout", "30")
 
 
 @contextmanager
-def two_backends(name: str) -> Iterator[Sample]:
-    """Make images, and HAProxy with the backends shop and shop2."""
+def two_backends(name: str, **more: Any) -> Iterator[Sample]:
+    """Make images, and HAProxy with the backends shop and shop2; C(more): options of both."""
     made = Sample(f"{name}-{CHECKOUT}", ROOT / "build" / name, free_port())
     note_run(made.name)
-    backends = [
-        {"name": "shop", "bind": f"127.0.0.1:{made.port}"},
-        {"name": "shop2", "bind": f"127.0.0.1:{free_port()}"},
-    ]
+    ports = {"shop": made.port, "shop2": free_port()}
+    backends = [{"name": name, "bind": f"127.0.0.1:{port}", **more} for name, port in ports.items()]
     made.prepare("-e", json.dumps({"load_balancer_backends": backends}))
     # Under tags of its own no other checkout's bake takes the images away in between.
     kept = [f"{made.name}/web:{version}" for version in (OLD, NEW)]
@@ -190,9 +188,15 @@ class Fleet:
 
     def targets(self, backend: str = "shop") -> dict[str, str]:
         """Return the status of every server that HAProxy has, as a stranger sees it."""
+        return {row["svname"]: row["status"] for row in self._stat(backend)}
+
+    def weights(self, backend: str = "shop") -> dict[str, int]:
+        """Return the weight of every server that HAProxy has."""
+        return {row["svname"]: int(row["weight"]) for row in self._stat(backend)}
+
+    def _stat(self, backend: str) -> list[dict[str, str]]:
         lines = self._ask(f"show stat {backend} 4 -1").strip().splitlines()
-        table = csv.DictReader([lines[0].removeprefix("# "), *lines[1:]])
-        return {row["svname"]: row["status"] for row in table}
+        return list(csv.DictReader([lines[0].removeprefix("# "), *lines[1:]]))
 
     def _ask(self, command: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:

@@ -14,8 +14,8 @@ import pytest
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.handed import (
     HandedBalancer,
     HandedEngine,
+    balancer_data,
     containers_data,
-    targets_data,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import (
     target_address,
@@ -26,10 +26,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     EngineError,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
-    Admin,
-    Health,
-    Target,
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Admin
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.memory import (
+    MemoryLoadBalancer,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release import names
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import Fleet
@@ -54,26 +53,43 @@ def test_containers_survive_the_way(tmp_path: Path) -> None:
     assert engine.containers({names.APP: "other"}) == ()
 
 
-def test_targets_survive_the_way() -> None:
-    there = Target(NAME, "10.0.0.9", 21000, Admin.DRAINING, Health.DOWN, 3, "L4CON")
-    balancer = HandedBalancer("haproxy x", json.loads(json.dumps(targets_data([there]))))
-    assert balancer.targets() == (there,)
-    assert (balancer.where, balancer.persist(), balancer.persisted()) == ("haproxy x", False, True)
+def handed(there: MemoryLoadBalancer, *counted: str) -> HandedBalancer:
+    return HandedBalancer(json.loads(json.dumps(balancer_data(there, "lb1", counted))))
 
 
-CHANGES: list[Callable[[], object]] = [
-    lambda: HandedEngine([]).stop("id-1", "SIGTERM", 1),
-    lambda: HandedEngine([]).remove("id-1"),
-    lambda: HandedBalancer("x", []).set_state(NAME, Admin.ACTIVE),
-    lambda: HandedBalancer("x", []).deregister(NAME),
-    lambda: HandedBalancer("x", []).in_flight([NAME]),
+@pytest.fixture
+def there() -> MemoryLoadBalancer:
+    made = MemoryLoadBalancer(FakeClock(), backend="shop")
+    made.register(NAME, "10.0.0.9", 21000)
+    made.set_state(NAME, Admin.DRAINING)
+    return made
+
+
+def test_what_a_balancer_shows_survives_the_way(there: MemoryLoadBalancer) -> None:
+    balancer = handed(there, NAME)
+    assert balancer.targets() == there.targets()
+    assert balancer.probe() == there.probe()
+    assert balancer.traffic([NAME, "other"]) == there.traffic([NAME])
+    assert handed(there).traffic([NAME]) == {}, "nobody asked for it"
+    assert balancer.where == f"{there.where} on lb1"
+    assert (balancer.persist(), balancer.persisted()) == (False, True)
+
+
+CHANGES: list[Callable[[MemoryLoadBalancer], object]] = [
+    lambda _there: HandedEngine([]).stop("id-1", "SIGTERM", 1),
+    lambda _there: HandedEngine([]).remove("id-1"),
+    lambda there: handed(there).set_state(NAME, Admin.ACTIVE),
+    lambda there: handed(there).deregister(NAME),
+    lambda there: handed(there).in_flight([NAME]),
 ]
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_nothing_is_changed_elsewhere(change: Callable[[], object]) -> None:
+def test_nothing_is_changed_elsewhere(
+    change: Callable[[MemoryLoadBalancer], object], there: MemoryLoadBalancer
+) -> None:
     with pytest.raises(CutoverError, match="on another host"):
-        change()
+        change(there)
 
 
 def test_a_published_replica_is_reached_at_its_host() -> None:

@@ -149,11 +149,14 @@ def test_one_host_alone_refuses_balancers_of_others(host: Host) -> None:
         apply_release(host.params(spec))
 
 
-def test_other_strategies_and_unseen_balancers_are_refused(host: Host) -> None:
-    strategy = {"type": "canary", "steps": [{"weight": 10}]}
-    told = r"^strategy\.type: must be rolling, blue_green or recreate where"
+def test_shares_that_cannot_be_and_unseen_balancers_are_refused(host: Host) -> None:
+    strategy = {"type": "canary", "steps": [{"weight": 10}, {"weight": 99}]}
+    told = (
+        r"^strategy\.steps\[1\]\.weight: needs more than 1 canary replicas beside 8 of web: behind a load balancer"
+        r" shared with other hosts they can get \d\d percent; set strategy\.replicas, found 99"
+    )
     with pytest.raises(InvalidInput, match=told):
-        Controller(host, "1", IMAGE_ID, "one", strategy=strategy).home()
+        Controller(host, "1", IMAGE_ID, "one", strategy=strategy, web={"replicas": 8}).home()
     run = Controller(host, "1", IMAGE_ID, "one")
     with pytest.raises(CutoverError, match="lb1 was not looked at"):
         run.call("host", views=[])

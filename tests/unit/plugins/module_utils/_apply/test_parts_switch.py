@@ -47,6 +47,10 @@ class Two:
         return [item.admin for item in self.balancers[host].targets() if item.name in mine]
 
 
+class Failed(Exception):
+    """A call ended so; its argument is the answer."""
+
+
 class Controller:
     """What carries one run from call to call; everything goes through JSON, as between hosts."""
 
@@ -75,7 +79,8 @@ class Controller:
         params["state_dir"] = str(self._two.folder / (host or "home"))
         part = {"side": side, "host": host, **more}
         found: Answer = json.loads(json.dumps(parts.run_part({**params, "part": part}, False)))
-        assert found.get("status") != "failed", found["error"]
+        if found.get("status") == "failed":
+            raise Failed(found)
         return found
 
     def at_home(self, **turn: Any) -> Answer:
@@ -85,10 +90,10 @@ class Controller:
         self.resumes[""] = answer.get("resume", {})
         return answer
 
-    def at(self, host: str, seconds: float = 30) -> list[str]:
+    def at(self, host: str, seconds: float = 30, watch: float = 0) -> list[str]:
         prepared = self.resumes[""]["prepared"]
         turn = {"resume": {**self.resumes[host], "prepared": prepared}, "seconds": seconds}
-        answer = self._call("balancer", host, release=self.release, turn=turn)
+        answer = self._call("balancer", host, release=self.release, turn=turn, watch=watch)
         self.views[host], self.resumes[host] = answer["view"], answer["resume"]
         return [action.split()[0] for action in answer["actions"]]
 
@@ -232,3 +237,107 @@ def test_recreate_starts_when_every_balancer_has_let_go(deployed: Two) -> None:
     status, done = Controller(deployed, OTHER_IMAGE_ID, "two", recreate).through()
     assert (status, done.count("deregister")) == ("done", 2)
     assert done.index("destroy") < done.index("start")
+
+
+# Canary: the shares are set and counted at the load balancers, and decided about where the replicas are.
+
+HELD = {"type": "canary", "steps": [{"weight": 10}, {"pause": {}}]}
+
+
+def weights(two: Two) -> list[list[int]]:
+    """Return the weights of the old and the new targets at each load balancer."""
+    return [sorted(target.weight for target in two.balancers[host].targets()) for host in HOSTS]
+
+
+def count(two: Two, host: str, image_id: str, requests: int, errors: int) -> None:
+    """Let clients have had these answers of an image."""
+    names = {item.name for item in two.home.engine.containers({}) if item.image_id == image_id}
+    for target in two.balancers[host].targets():
+        if target.name in names:
+            two.balancers[host].count_traffic(target.name, requests, errors, 5.0)
+
+
+def analysed(duration: int = 2, **more: object) -> Answer:
+    look = {"duration": duration, "min_requests": 20, "max_error_rate": 5, "timeout": 60, **more}
+    return {"type": "canary", "steps": [{"weight": 10}, {"analysis": look}]}
+
+
+def at_the_gate(two: Two, strategy: object) -> Controller:
+    """Bring a run to where its first canary has its share, and everything waits."""
+    run = Controller(two, OTHER_IMAGE_ID, "two", strategy)
+    for _turn in range(6):
+        run.at_home(seconds=1)
+        if run.release["watch"]:
+            return run
+        for host in HOSTS:
+            run.at(host)
+    raise AssertionError("it comes to no gate")
+
+
+def test_every_target_weighs_the_same_whatever_the_strategy(deployed: Two) -> None:
+    assert weights(deployed) == [[64], [64]]
+    assert Controller(deployed, OTHER_IMAGE_ID, "two").through()[0] == "done"
+    assert weights(deployed) == [[64], [64]]
+
+
+def test_ro_13_a_canary_has_its_share_at_both_and_takes_none_of_another_host(deployed: Two) -> None:
+    stranger = deployed.balancers["lb1"]
+    stranger.register("shop.at.b2-web-01234567-1", "10.0.0.9", 21000)
+    stranger.set_weight("shop.at.b2-web-01234567-1", 64)
+    status, done = Controller(deployed, OTHER_IMAGE_ID, "two", HELD).through()
+    assert (status, done.count("weigh"), "drain" in done) == ("held", 2, False)
+    assert done.index("weigh") < done.index("start")
+    assert weights(deployed) == [[6, 54, 64], [6, 54]]
+    assert Controller(deployed, OTHER_IMAGE_ID, "three", HELD, "promote").through()[0] == "done"
+    assert weights(deployed) == [[64, 64], [64]]
+    assert deployed.admins("lb2", OTHER_IMAGE_ID) == [Admin.ACTIVE]
+
+
+def test_ro_11_an_aborted_canary_gives_its_share_back_at_both(deployed: Two) -> None:
+    Controller(deployed, OTHER_IMAGE_ID, "two", HELD).through()
+    assert Controller(deployed, OTHER_IMAGE_ID, "three", HELD, "abort").through()[0] == "done"
+    assert weights(deployed) == [[64], [64]]
+    assert [deployed.admins(host, IMAGE_ID) for host in HOSTS] == [[Admin.ACTIVE]] * 2
+
+
+def test_ro_14_figures_of_both_decide_together(deployed: Two) -> None:
+    run = at_the_gate(deployed, analysed(duration=1))
+    for host in HOSTS:  # neither has enough of them alone
+        count(deployed, host, OTHER_IMAGE_ID, 12, 0)
+        count(deployed, host, IMAGE_ID, 100, 0)
+        run.at(host, watch=0.6)
+    status, done = run.through()
+    assert (status, "destroy" in done) == ("done", True)
+    assert weights(deployed) == [[64], [64]]
+
+
+def test_ro_14_without_enough_requests_it_waits_and_then_does_not_pass(deployed: Two) -> None:
+    run = at_the_gate(deployed, analysed(duration=1, timeout=2))
+    for host in HOSTS:
+        run.at(host, watch=0.6)
+    assert run.at_home(seconds=1)["status"] == "more"
+    assert run.release["watch"] == 5.0, "the next look at the figures"
+    for host in HOSTS:
+        run.at(host, watch=0.6)
+    with pytest.raises(Failed) as failed:
+        run.at_home(seconds=1)
+    assert "inconclusive after 2 s" in failed.value.args[0]["error"]
+    assert failed.value.args[0]["worth_undoing"] is True
+
+
+def test_ro_14_a_balancer_that_watches_ends_a_canary_that_costs_too_much(deployed: Two) -> None:
+    run = at_the_gate(deployed, analysed(duration=600, timeout=900))
+    run.at("lb1", watch=0.1)  # a window begins
+    run.at_home(seconds=1)
+    count(deployed, "lb1", OTHER_IMAGE_ID, 30, 30)
+    count(deployed, "lb1", IMAGE_ID, 100, 0)
+    with pytest.raises(Failed) as failed:
+        run.at("lb1", watch=30)
+    assert "canary of shop" in failed.value.args[0]["error"]
+    assert failed.value.args[0]["worth_undoing"] is True
+
+
+def test_a_balancer_that_is_not_told_to_watch_returns_at_once(deployed: Two) -> None:
+    run = at_the_gate(deployed, {"type": "canary", "steps": [{"weight": 10}, {"pause": 3600}]})
+    assert 3500 < run.release["watch"] <= 3600
+    assert run.at("lb1", seconds=10**6) == []

@@ -11,7 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.immutable.cutover.plugins.module_utils._release import canary, rolling
+from ansible_collections.immutable.cutover.plugins.module_utils._release import (
+    canary,
+    rolling,
+    weights,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.goal import Goal
 from ansible_collections.immutable.cutover.plugins.module_utils._release.planner import decide, plan
 from ansible_collections.immutable.cutover.plugins.module_utils._release.simulate import simulate
@@ -105,6 +109,19 @@ PLANS = [
     # Going back is no canary: what is new goes first, and only then do weights become equal again.
     ("undo", "a1:serving*9 a2:serving*9 b1:serving*2", goal("a", 2), ["b1 drain", f"b1 {GONE} | weigh a1*1 a2*1"]),
     ("undo-standby", "a1:serving*9 a2:serving*9 b1:standby*2", goal("a", 2), [f"b1 {GONE} | weigh a1*1 a2*1"]),
+    # Beside the targets of other hosts: whatever the shares, together they weigh what the host's replicas always do.
+    (
+        "fleet", "a1:serving*64 a2:serving*64", replace(canary_goal("b", 2, "10 hold"), equal=64),
+        [
+            "weigh a1*54 a2*54", "b1 start ready register activate*12 confirm", "2-pause-at-10 approval 0",
+            "weigh a1*64 a2*64 b1*64", "a1 drain", f"a1 {GONE} | b2 start ready register activate*64 confirm", *ROLL[3:],
+        ],
+    ),
+    (
+        "fleet-rolling", "a1:serving*64", replace(goal("b", 1), equal=64),
+        ["b1 start ready register activate*64 confirm", "a1 drain", f"a1 {GONE}"],
+    ),
+    ("fleet-undo", "a1:serving*58 b1:serving*13", replace(goal("a", 1), equal=64), ["b1 drain", f"b1 {GONE} | weigh a1*64"]),
     (
         "rolling-after-weights", "a1:serving*9 a2:serving*9", goal("b", 2, 2),
         [f"b1 {UP} | b2 {UP} | weigh a1*1 a2*1", "a1 drain | a2 drain", f"a1 {GONE} | a2 {GONE}"],
@@ -172,6 +189,21 @@ def test_ro_13_weights(percent: int, stable: int, canaries: int, weights: tuple[
     assert shares(percent, stable, canaries) == weights
 
 
+@settings(max_examples=200)
+@given(st.integers(1, 99), st.integers(1, 30), st.integers(1, 30))
+def test_ro_13_beside_other_hosts_a_host_keeps_its_part_of_the_requests(
+    percent: int, stable: int, canaries: int
+) -> None:
+    old, new = shares(percent, stable, canaries, weights.FLEET)
+    part = stable * weights.FLEET
+    total = canaries * new + stable * old
+    assert 1 <= old <= 256 and 1 <= new <= 256
+    assert total <= 1.1 * part + canaries
+    if part * percent / 100 <= canaries * 256:
+        assert total >= 0.9 * part - canaries / 2 - stable
+        assert abs(100 * canaries * new / total - percent) <= max(2.0, 100 * canaries / part)
+
+
 STEPS = st.lists(st.sampled_from(["pause", "hold", "analysis"]), max_size=3)
 
 
@@ -223,7 +255,7 @@ def _percent(seen: World) -> float:
 MUTANTS = {
     "weights-last": (canary, "_COMES_UP", frozenset()),
     "drains-stable": (canary, "_takes_away_what_serves", lambda _track, _world: False),
-    "no-weight-on-activate": (canary, "_weighted", lambda item, _weight: item),
+    "no-weight-on-activate": (weights, "with_weight", lambda item, _weight: item),
     "no-equal-weights": (canary, "_replace", lambda goal, want, seen, busy: list(rolling.decide(replace(goal, wants=(want,)), seen, busy).tracks)),
 }  # fmt: skip
 
