@@ -25,6 +25,7 @@ LONG = (
     "test_canary",
     "test_strategies",
     "test_hosts",
+    "test_hosts_canary",
     "engine",
     "rebase",
     "sanity",

