@@ -201,9 +201,8 @@ class Executor:
             self._goal = past(self._goal, hold)
             self._wake.set()
         if self._part is not WHOLE and self._goal.strategy == "canary":
-            return (
-                answer is Answer.PASSED
-            )  # the figures are read elsewhere, and only then does waiting help
+            # Its figures are counted elsewhere, and only new ones make a difference.
+            return answer is Answer.PASSED
         return answer in (Answer.PASSED, Answer.WAITING)
 
     def _note_passed(self, gate: str) -> None:
