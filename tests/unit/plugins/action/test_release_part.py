@@ -29,6 +29,7 @@ class Scripted(ActionModule):
         self, module_name: str, module_args: Answer, task_vars: dict[str, Any]
     ) -> Answer:
         self.calls.append(json.loads(json.dumps(module_args)))
+        self._clock.sleep(float(module_args["part"].get("watch", 0)))
         return {"invocation": {}, **self.answers.pop(0)}
 
 
@@ -129,6 +130,34 @@ def test_turns_until_the_home_of_the_replicas_says_done(play: Play) -> None:
     assert first["turn"]["ttl"] == 180
     assert last["part"]["views"] == [VIEW]
     assert len({call["turn"]["holder"]["run"] for call in play.calls}) == 1
+
+
+def waits(seconds: float) -> Answer:
+    """Return the answer of a canary that has to be watched for so long."""
+    pending = {"pending": {"gate:2-pause-at-10": 1.0}, "prepared": []}
+    return at_home(resume=pending, handed={"id": "0123abcd", "watch": seconds})
+
+
+@pytest.mark.parametrize(("seconds", "watched"), [(600, [8.0] * 5), (10, [8.0, 2.0]), (0.5, [0.5])])
+def test_a_canary_is_watched_where_its_figures_are(
+    play: Play, seconds: float, watched: list[float]
+) -> None:
+    play.task({"view": VIEW}, host="lb1")
+    play.task(waits(seconds))
+    play.said.clear()
+    play.task(*[at_balancer(progress=["8 of 100 requests failed"])] * len(watched), host="lb1")
+    assert [call["part"]["watch"] for call in play.calls[2:]] == watched
+    assert len(play.said) == len(watched), "somebody who waits is told"
+    assert sides(play)[:2] == ["look", "host"], "and the replicas' host does not wait by itself"
+
+
+def test_two_balancers_share_the_time_before_the_lease_is_renewed(play: Play) -> None:
+    for host in ("lb1", "lb2"):
+        play.task({"view": {**VIEW, "host": host}}, host=host)
+    play.task(waits(600))
+    for host in ("lb1", "lb2"):
+        play.task(*[at_balancer(view={**VIEW, "host": host})] * 3, host=host)
+    assert [call["part"]["watch"] for call in play.calls[3:]] == [8.0, 8.0, 4.0] * 2
 
 
 def test_a_run_that_is_over_calls_nothing_more(play: Play) -> None:
