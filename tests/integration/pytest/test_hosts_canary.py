@@ -154,14 +154,22 @@ def test_ro_14_a_canary_that_costs_too_much_is_stopped_and_no_other_host_begins(
     assert len(fleet.steps("b2", "start")) == started
 
 
-def test_cr_01_killed_at_a_gate_the_next_run_goes_on(fleet: Fleet, clients: Clients) -> None:
+@pytest.mark.parametrize("then", ["recover", "replace"])
+def test_cr_01_killed_at_a_gate_it_is_recovered_or_gone_on_with(
+    fleet: Fleet, clients: Clients, then: str
+) -> None:
     canary(fleet, {"weight": 30}, {"pause": 15})
+    limit = ("--limit", "b1")
     with clients:
         known = len(fleet.steps("b1", "gate", "begin"))
-        run = fleet.start("replace", NEW, "--limit", "b1")
+        run = fleet.start("replace", NEW, *limit)
         until(lambda: len(fleet.steps("b1", "gate", "begin")) > known, run)
         run.kill()
         run.communicate()
-        ended(fleet.play("replace", NEW))
+        ended(fleet.play(then, NEW, *limit))
         assert clients.lost() == []
-    fleet.converged(NEW)
+    versions = {NEW} if then == "replace" else {OLD}
+    assert set(fleet.replicas("b1").values()) == versions
+    assert len(fleet.weights()) == len(fleet.weights("shop2")) == 4
+    assert set(fleet.weights().values()) == set(fleet.weights("shop2").values()) == {64}
+    assert "interrupted" in ended(fleet.play("history", NEW, *limit))
