@@ -148,6 +148,17 @@ def test_long_jobs_begin_first_and_no_more_than_asked_for_run_at_once(reports: P
     assert began == [parts.LONG[0], parts.LONG[2], "ape", "zebra"]
 
 
+def test_the_units_of_the_plugins_run_once() -> None:
+    """Where ansible-test does it, pytest runs those of the tools."""
+
+    def folders(*names: str) -> list[tuple[str, ...]]:
+        made = [job.count for job in parts.jobs(names) if job.part == "unit"]
+        return [call.args[1] for call in made if isinstance(call, partial)]
+
+    assert folders("unit") == [("tests/unit", "tests/tools")]
+    assert folders("unit", "sanity") == folders("sanity", "unit") == [("tests/tools",)]
+
+
 def test_every_long_job_is_one() -> None:
     assert {job.name for part in parts.PARTS.values() for job in part()} >= set(parts.LONG)
 

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     names = list(dict.fromkeys(options.parts))
     found = {name: Tally() for name in names}
-    found |= run_all([job for name in names for job in parts.PARTS[name]()], options.jobs)
+    found |= run_all(parts.jobs(names), options.jobs)
     total = sum((judged(name, 0, tally) for name, tally in found.items()), Tally())
     print("\n===== summary =====")
     for name in names:
