@@ -89,6 +89,8 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
     plan = deployment.plan()
     deployment.check_space(plan)
     lines = render.lines(plan)
+    if plan.batches:
+        lines[1:1] = deployment.release.spec.floors()
     loose_ends = [] if plan.batches else list(deployment.loose_ends)
     hold = stands_at(plan)
     rests = hold is not None and deployment.rests(hold)

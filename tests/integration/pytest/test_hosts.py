@@ -58,9 +58,12 @@ def deployed(fleet: Fleet) -> None:
 
 
 def test_ro_09_two_hosts_behind_one_balancer_lose_nothing(fleet: Fleet, clients: Clients) -> None:
-    planned = fleet.play("replace", OLD, "--check", "--diff")
+    for member in fleet.members:
+        fleet.hosts[member]["release_fleet"]["min_serving"] = "100%"
+    planned = fleet.play("replace", OLD, "--check", "--diff", "--limit", "b1")
     assert (planned.code, fleet.replicas("b1"), fleet.targets()) == (0, {}, {}), planned.text
     assert "serving before web 0" in planned.text
+    assert "never below 4 (fleet.min_serving: 100% of 2 on each of 2 hosts)" in planned.text
     deployed(fleet)
     with clients:
         ended = fleet.play("replace", NEW)
@@ -80,7 +83,7 @@ def test_cr_11_b62_disjoint_limits_at_once_keep_the_floor_of_the_fleet(
     deployed(fleet)
     strategy = {"max_surge": 0, "max_unavailable": 1}
     for member in fleet.members:
-        fleet.hosts[member]["release_fleet"]["min_serving"] = 3
+        fleet.hosts[member]["release_fleet"]["min_serving"] = "75%"
     with clients:
         runs = [
             fleet.start("replace", NEW, "--limit", member, release_strategy=strategy)
