@@ -92,7 +92,8 @@ class Deployment:
             check_canary(wanted.strategy, found)
         self.releases = Releases(state_dir, wanted.app)
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
-        self._choice = Choice(wanted, self._to, self.releases, state_dir, clock)
+        approved = str(params.get("approved", ""))
+        self._choice = Choice(wanted, self._to, self.releases, state_dir, clock, approved)
         self.release = self._choice.release(engine)
         if self._to and not params.get("rollback_unsafe"):
             self._refuse_unsafe()
@@ -294,6 +295,7 @@ class Deployment:
                 self.releases.close_gates()
             if not first:
                 return
+            self._refuse_overtaken()
             if self.release.wanted_replicas and self._to not in (*GIVE_UP, *GOES_ON):
                 self.releases.save(self._new_record())
                 self.releases.begin(Begun(self.release.id, self._to))
@@ -304,6 +306,16 @@ class Deployment:
                 self.release = self._choice.at_its_gates(self.release)
             for balancer in self._balancers():
                 balancer.driver.persist()
+
+    def _refuse_overtaken(self) -> None:
+        """Refuse to promote what another run has given up, or has finished, before this one had the lease."""
+        begun = self.releases.begun()
+        if self._to == PROMOTE and (begun is None or begun.release != self.release.id):
+            instead = f"release {begun.release} is there instead" if begun else "none is there"
+            raise CutoverError(
+                f"release {self.release.id} of {self.app} does not wait at a gate any more: {instead}; "
+                "nothing was changed"
+            )
 
     def _held(self) -> Begun | None:
         """Return another release that waits at a gate, if it is to be aborted first; refuse to overlap with it."""
