@@ -49,6 +49,10 @@ class ConfigFile:
         self._shape = shape
         self._patience = patience
 
+    def beside(self, name: str) -> ConfigFile:
+        """Return another file of its folder, which HAProxy has nothing to say about."""
+        return ConfigFile(str(self.path.with_name(name)), self._clock, accept_all)
+
     def update(self, rewrite: Callable[[str], str], *, default: str | None = None) -> bool:
         """Replace the file by what C(rewrite) makes of it, locked; return whether bytes changed."""
         with self._locked():
