@@ -186,7 +186,7 @@ class Deployment:
         )
         found += [f"remove the secrets of {name}, left by a dead run" for name in copies]
         found += [f"remove {path}, left by a dead run" for path in self._left_files()]
-        if self.world.ended_tasks:
+        if self.world.tasks:
             found += self._left_tasks(self.world, look=True)
         return tuple(found)
 
@@ -198,11 +198,14 @@ class Deployment:
         )
 
         engine = self.site.engine
-        left = task_runner.left_over(engine, world.ended_tasks, self._clock.now())
+        left = task_runner.left_over(engine, world.tasks, self._clock.now())
         if not look:
             records = task_records.TaskRecords(self._state_dir, self.app)
             task_runner.take_all_away(engine, records, left)
-        return [f"remove {item.name}, a task that has ended" for item in left]
+        return [
+            f"remove {item.name}, a task {'whose time is over' if item.running else 'that has ended'}"
+            for item in left
+        ]
 
     def _refuse_unsafe(self) -> None:
         """Refuse to go back across a task that is not C(rollback_safe)."""
@@ -278,7 +281,7 @@ class Deployment:
                 pruned = self._finish(kept=outcome.status == "delayed")
                 left = self._left_files()
                 leftovers.remove(left)
-                if outcome.world.ended_tasks:
+                if outcome.world.tasks:
                     self._left_tasks(outcome.world)
             detail = {"pruned": pruned, "swept": [*swept, *left]}
             run.journal.append(self._row(run, "record", detail))
