@@ -32,6 +32,7 @@ FLEET = {
     "min_serving": 3,
     "wait": 90,
 }
+FOUR_FIFTHS, HALF = ({"min_serving": share, "hosts": 2} for share in ("80%", "51%"))
 APART: list[dict[str, Any]] = [{"backend": "shop", "host": "lb1"}]
 
 
@@ -116,7 +117,7 @@ REFUSED: list[tuple[str, object, object, dict[str, Any], str, str]] = [
     ("min-serving-fraction", {"min_serving": "7.5%", "hosts": 2}, None, {}, "fleet.min_serving", "or a percentage such as 25%"),
     ("share-of-what", {"min_serving": "75%"}, None, {}, "fleet.hosts", "is required, because min_serving is 75%"),
     ("hosts", {"hosts": 0}, None, {}, "fleet.hosts", "must be an integer 1-1000"),
-    ("B18-share", {"min_serving": "80%", "hosts": 2}, None, {"strategy": {"max_surge": 0, "max_unavailable": 1}}, "fleet.min_serving", "can never progress: 4 of web"),
+    ("B18-share", FOUR_FIFTHS, None, {"strategy": {"max_surge": 0, "max_unavailable": 1}}, "fleet.min_serving", "can never progress: 4 of web"),
     ("B18-recreate", {"min_serving": "51%", "hosts": 2}, None, {"strategy": {"type": "recreate"}}, "fleet.min_serving", "takes 2 of 4 away"),
     ("B21-wait", {"wait": 0}, None, {}, "fleet.wait", "must be a duration in whole seconds"),
     ("B56", {"member": "b1"}, [{"backend": "shop", "host": ""}], {}, "load_balancers[0].host", "must be the inventory name"),
