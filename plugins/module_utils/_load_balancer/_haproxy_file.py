@@ -55,7 +55,7 @@ class ConfigFile:
 
     def update(self, rewrite: Callable[[str], str], *, default: str | None = None) -> bool:
         """Replace the file by what C(rewrite) makes of it, locked; return whether bytes changed."""
-        with self._locked():
+        with self.locked():
             self._sweep()
             before = self._read(default)
             after = rewrite(before)
@@ -69,7 +69,7 @@ class ConfigFile:
         return self._read(None)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Exclude threads and processes alike: each holder opens the lock file anew."""
         lock = self.path.with_name(f".{self.path.name}.lock")
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -8,6 +8,7 @@ weight, in drain too. With an empty map, or a server that is down or in maintena
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -80,7 +81,7 @@ class PreviewMap:
         """Have in it what C(change) makes of its servers, all at once, and in its file; return whether it is new."""
         if not self.usable:
             self._fail(Kind.UNSUPPORTED, "has no preview, or balances by leastconn", "")
-        with self._lock:
+        with self._lock, self._alone():
             shown = self.names()
             wanted = tuple(sorted(set(change(shown))))
             if shown != wanted:
@@ -89,6 +90,12 @@ class PreviewMap:
                     self._fail(Kind.UNSUPPORTED, "refused to set what can be previewed", answer)
             self.write()
         return shown != wanted
+
+    def _alone(self) -> contextlib.AbstractContextManager[object]:
+        """Keep runs of other hosts out: HAProxy replaces the whole map, so of two changes at once one would be lost."""
+        if self._file is None:
+            return contextlib.nullcontext()
+        return self._file.beside(f"{self._name}.change").locked()
 
     def _set(self, names: Sequence[str]) -> str:
         answer = self._socket.ask(f"prepare map {self.known_as}")
