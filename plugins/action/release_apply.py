@@ -43,7 +43,7 @@ class ActionModule(ActionBase):
     """Bring a release about, or go back to the one before it."""
 
     _VALID_ARGS = frozenset(
-        ("spec", "to", "rollback_unsafe", "state_dir", "engine", "lease", "turn")
+        ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine", "lease", "turn")
     )
     _requires_connection = True
 
@@ -253,7 +253,7 @@ class ActionModule(ActionBase):
             )
 
     def _arguments(self) -> dict[str, Any]:
-        wanted = ("spec", "to", "rollback_unsafe", "state_dir", "engine")
+        wanted = ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine")
         return {key: self._task.args[key] for key in wanted if key in self._task.args}
 
     def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:

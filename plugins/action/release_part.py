@@ -27,6 +27,7 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     ActionModule as ReleaseApply,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
 
 MODULE = "immutable.cutover.release_part"
 TURNS = 3
@@ -45,7 +46,7 @@ class ActionModule(ReleaseApply):
     """Do one host's part."""
 
     _VALID_ARGS = frozenset(
-        ("spec", "to", "rollback_unsafe", "state_dir", "engine", "lease", "host", "run")
+        ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine", "lease", "host", "run")
     )
 
     def run(
@@ -69,7 +70,15 @@ class ActionModule(ReleaseApply):
         host = str(self._task.args.get("host") or "")
         if self._run["status"] in OVER:
             return {"changed": False, "run": self._run}
-        return self._at_balancer(host) if host else self._at_home()
+        if host:
+            return self._at_balancer(host)
+        # All tasks of a host's play are of one controller.
+        began = self._run.setdefault("began", self._clock.monotonic())
+        result = self._at_home()
+        if "status" in result:
+            result["seconds"] = round(self._clock.monotonic() - began, 3)
+            result["ansible_stats"] = stats(self._name, result, result["seconds"])
+        return result
 
     # A load balancer's host.
 

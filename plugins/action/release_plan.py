@@ -18,7 +18,7 @@ MODULE = "immutable.cutover.release_apply"
 class ActionModule(ActionBase):
     """Show what a release would do."""
 
-    _VALID_ARGS = frozenset(("spec", "to", "rollback_unsafe", "state_dir", "engine"))
+    _VALID_ARGS = frozenset(("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine"))
     _requires_connection = True
 
     def run(

@@ -39,11 +39,13 @@ class ActionModule(ReleaseApply):
         lease = self._task.args.get("lease") or {}
         self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
         self._ran: list[dict[str, Any]] = []
+        self._rows: list[dict[str, Any]] = []
+        began = self._clock.monotonic()
         if self._task.check_mode:
             return self._planned(variables)
         result = self._loop(variables, "", False)
-        result["tasks"] = self._ran
-        return result
+        seconds = round(self._clock.monotonic() - began, 3)
+        return {**result, "tasks": self._ran, "journal": self._rows, "seconds": seconds}
 
     def _planned(self, variables: dict[str, Any]) -> dict[str, Any]:
         plan = self._turn("", {"plan": True}, variables)
@@ -56,7 +58,8 @@ class ActionModule(ReleaseApply):
 
     def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         answer = self._module(MODULE, {**self._arguments(), "turn": turn}, variables)
-        self._ran += answer.get("tasks") or []
+        self._ran += [{**task, "host": self._name} for task in answer.get("tasks") or []]
+        self._rows += answer.get("journal") or []  # a failed turn has some too
         return answer
 
     def _arguments(self) -> dict[str, Any]:

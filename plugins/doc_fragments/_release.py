@@ -34,6 +34,13 @@ options:
       - Everything else names a kept release by version, release ID or image.
     type: str
     default: ''
+  approved:
+    description:
+      - With O(to=promote), the release that is meant, by version, release ID or image. Where another one waits at the
+        gate, or none does and this one does not run either, that is refused before anything changes. Empty promotes
+        whatever waits.
+    type: str
+    default: ''
   rollback_unsafe:
     description:
       - Go back even across a task of a newer release that is not C(rollback_safe), with O(to) V(previous), V(abort),

@@ -21,6 +21,7 @@ RELEASE_SPEC: dict[str, dict[str, Any]] = {
     **HOST_SPEC,
     "spec": {"type": "dict", "required": True},
     "to": {"type": "str", "default": ""},
+    "approved": {"type": "str", "default": ""},
     "rollback_unsafe": {"type": "bool", "default": False},
 }
 TURN_SPEC: dict[str, dict[str, Any]] = {

@@ -208,7 +208,8 @@ def _events(story: Story) -> list[str]:
         about = detail.get("gate") or detail.get("task")
         gate = f" {about}" if about else ""
         reason = f", {detail['reason']}" if detail.get("reason") else ""
-        found.append(f"{row.get('step')}{gate}: {row.get('outcome')}{reason}")
+        took = f" after {span(float(row.get('seconds', 0.0)))}" if row.get("step") == TASK else ""
+        found.append(f"{row.get('step')}{gate}: {row.get('outcome')}{took}{reason}")
     return found
 
 

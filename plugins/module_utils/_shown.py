@@ -47,4 +47,6 @@ def age(stamp: str, now: float) -> float | None:
         began = datetime.fromisoformat(f"{stamp[:19]}+00:00")
     except ValueError:
         return None
-    return max(0.0, now - began.timestamp())
+    digits = stamp[19:].removeprefix(".").removesuffix("Z")
+    fraction = float(f"0.{digits}") if digits.isdecimal() else 0.0
+    return max(0.0, now - began.timestamp() - fraction)

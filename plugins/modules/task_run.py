@@ -89,11 +89,16 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tasks:
-  description: The tasks that this run has seen end well, with C(name) and C(log), the last 20 lines.
-  returned: success
+  description:
+    - The tasks that this run has seen end, each with C(name), C(release), C(when), C(outcome) (V(ok) or V(failed)),
+      C(host), C(began) (seconds since the epoch), C(seconds), C(exit_code), C(message) (of one that failed) and C(log),
+      the last 20 lines.
+  returned: always
   type: list
   elements: dict
-  sample: [{name: migrate, log: [applied 0042_orders]}]
+  sample:
+    - {name: migrate, release: 3f2a9c1b, when: before_traffic, outcome: ok, host: web1, began: 1795700000.0,
+       seconds: 3.2, exit_code: 0, message: "", log: [applied 0042_orders]}
 release:
   description: ID of the release they ran for.
   returned: success

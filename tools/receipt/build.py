@@ -17,7 +17,15 @@ from typing import Any
 from tools.loadgen import stats
 from tools.loadgen.outcome import OK, Row, read_rows
 from tools.loadgen.plan import KEEPALIVE, NEW, POST
-from tools.receipt.journal import Event, Replica, gates, read_events, replicas, verdicts
+from tools.receipt.journal import (
+    Event,
+    Replica,
+    gates,
+    read_events,
+    replicas,
+    tasks,
+    verdicts,
+)
 
 SCHEMA = 1
 QUICK_KINDS = (KEEPALIVE, NEW, POST)
@@ -110,6 +118,7 @@ def build_cutover(cutover: Cutover) -> dict[str, Any]:
         "replicas": [asdict(replica) for replica in found],
         "drain_seconds": _drains(found),
         "gates": [asdict(gate) for gate in gates(events)],
+        "tasks": [asdict(task) for task in tasks(events)],
         "verdicts": [asdict(verdict) for verdict in verdicts(events)],
         "journal": {
             "rows": len(events),

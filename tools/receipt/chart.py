@@ -141,6 +141,16 @@ def _row(
     return bars
 
 
+def _task(task: Mapping[str, Any], top: float, origin: float, scale: Scale) -> Bar:
+    """A one-off task, a row like a replica's."""
+    since = task["since"] - origin
+    until = scale.end if task["until"] is None else task["until"] - origin
+    left, right = scale.x(max(since, 0.0)), scale.x(until)
+    title = f"task {task['task']} {task['outcome'] or 'still running'}: {until - since:.1f} s"
+    style = "failed" if task["outcome"] == "failed" else "task"
+    return Bar(left, top, round(max(right - left, 1.0), 2), BAR, style, title)
+
+
 def _columns(
     part: Mapping[str, Any], scale: Scale, styles: Mapping[str, str], bottom: float
 ) -> tuple[list[Bar], float]:
@@ -184,7 +194,11 @@ def timeline(part: Mapping[str, Any], styles: Mapping[str, str]) -> Timeline:
         if drain is not None and own:
             edge = own[-1].x + own[-1].width + 7
             notes.append(Label(round(edge, 2), y + BAR - 3, f"{drain:.1f} s"))
-    gantt_bottom = top + max(len(part["replicas"]), 1) * ROW
+    for index, task in enumerate(part["tasks"], start=len(part["replicas"])):
+        y = top + index * ROW
+        bars.append(_task(task, y, origin, scale))
+        names.append(Label(LEFT - 12, y + BAR - 2.5, _short(f"task {task['task']}")))
+    gantt_bottom = top + max(len(part["replicas"]) + len(part["tasks"]), 1) * ROW
     rate_top = gantt_bottom + 52
     rate_bottom = rate_top + RATE_HEIGHT
     columns, ceiling = _columns(part, scale, styles, rate_bottom)

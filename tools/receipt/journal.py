@@ -46,6 +46,9 @@ class Event:
     at: str = ""
     verdict: str = ""
     reason: str = ""
+    task: str = ""
+    when: str = ""
+    message: str = ""
 
     @classmethod
     def parse(cls, row: Mapping[str, Any]) -> Event:
@@ -64,6 +67,9 @@ class Event:
             at=str((row.get("detail") or {}).get("at") or ""),
             verdict=str((row.get("detail") or {}).get("verdict") or ""),
             reason=str((row.get("detail") or {}).get("reason") or ""),
+            task=str((row.get("detail") or {}).get("task") or ""),
+            when=str((row.get("detail") or {}).get("when") or ""),
+            message=str((row.get("detail") or {}).get("message") or ""),
         )
 
 
@@ -137,6 +143,34 @@ def verdicts(events: Iterable[Event]) -> list[Verdict]:
         Verdict(event.time, event.at, event.verdict, event.reason)
         for event in sorted(found, key=lambda event: event.time)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A one-off task; C(until) None: it still ran when the journal ends."""
+
+    task: str
+    when: str
+    since: float
+    until: float | None = None
+    outcome: str = ""
+    message: str = ""
+
+
+def tasks(events: Iterable[Event]) -> list[Task]:
+    """The one-off tasks in the order in which they began. What another run had begun has no beginning here."""
+    under_way: dict[str, Task] = {}
+    found: list[Task] = []
+    for event in sorted(events, key=lambda event: event.time):
+        if not event.task:
+            continue
+        if event.outcome == BEGIN:
+            under_way[event.task] = Task(event.task, event.when, event.time)
+            continue
+        began = under_way.pop(event.task, None)
+        since, when = event.time - event.seconds, began.when if began else ""
+        found.append(Task(event.task, when, since, event.time, event.outcome, event.message))
+    return sorted([*found, *under_way.values()], key=lambda task: task.since)
 
 
 def read_events(path: Path | str) -> list[Event]:

@@ -98,6 +98,18 @@ def _gates(part: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def _tasks(part: Mapping[str, Any]) -> list[str]:
+    """The one-off tasks, in seconds since the cutover began."""
+    lines = []
+    for task in part["tasks"]:
+        when = f" ({task['when']})" if task["when"] else ""
+        end = "on" if task["until"] is None else f"to {task['until'] - part['started']:+.1f} s"
+        said = ": ".join(word for word in (task["outcome"], task["message"]) if word)
+        since = f"from {task['since'] - part['started']:+.1f} s {end}"
+        lines.append(f"  task {task['task']}{when}: {since}{', ' if said else ''}{said}")
+    return lines
+
+
 def _verdicts(part: Mapping[str, Any]) -> list[str]:
     """What was found of a canary."""
     return [
@@ -118,6 +130,7 @@ def _cutover(part: Mapping[str, Any]) -> list[str]:
         _versions(part),
         *_closed(part),
         *_gates(part),
+        *_tasks(part),
         *_verdicts(part),
         *_failures(part),
         "",

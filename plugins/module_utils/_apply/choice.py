@@ -38,6 +38,16 @@ GIVE_UP = (UNDO, ABORT)
 GOES_ON = (PROMOTE, FINISH)
 
 
+def refuse_other(app: str, approved: str, found: ReleaseRecord | None) -> None:
+    """Refuse to promote another release than the one that somebody has approved."""
+    if not approved or (found is not None and found.is_called(approved)):
+        return
+    instead = f"release {found.version} ({found.id}) is there instead" if found else "none is there"
+    raise CutoverError(
+        f"release {approved} of {app}, which was approved, does not wait at a gate: {instead}; nothing was changed"
+    )
+
+
 @dataclass(frozen=True)
 class Choice:
     """What was asked for, and what this host knows of. C(to) is resolved: never C(recover)."""
@@ -47,6 +57,8 @@ class Choice:
     releases: Releases
     state_dir: str
     clock: Clock
+    approved: str = ""
+    """What C(promote) is to let through; empty: whatever waits."""
 
     def release(self, engine: Engine) -> Release:
         """Return the release to go to, at the gates that it has passed."""
@@ -73,6 +85,7 @@ class Choice:
                 raise CutoverError(
                     f"no release of {wanted.app} waits at a gate; nothing was changed"
                 )
+            refuse_other(wanted.app, self.approved, record)
             return record
         if to in GIVE_UP:
             return self.releases.get(completed[-1]) if completed else None

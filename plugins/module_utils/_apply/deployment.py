@@ -92,7 +92,8 @@ class Deployment:
             check_canary(wanted, found)
         self.releases = Releases(state_dir, wanted.app)
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
-        self._choice = Choice(wanted, self._to, self.releases, state_dir, clock)
+        approved = str(params.get("approved", ""))
+        self._choice = Choice(wanted, self._to, self.releases, state_dir, clock, approved)
         self.release = self._choice.release(engine)
         if self._to and not params.get("rollback_unsafe"):
             self._refuse_unsafe()
@@ -185,7 +186,7 @@ class Deployment:
         )
         found += [f"remove the secrets of {name}, left by a dead run" for name in copies]
         found += [f"remove {path}, left by a dead run" for path in self._left_files()]
-        if self.world.ended_tasks:
+        if self.world.tasks:
             found += self._left_tasks(self.world, look=True)
         return tuple(found)
 
@@ -197,11 +198,14 @@ class Deployment:
         )
 
         engine = self.site.engine
-        left = task_runner.left_over(engine, world.ended_tasks, self._clock.now())
+        left = task_runner.left_over(engine, world.tasks, self._clock.now())
         if not look:
             records = task_records.TaskRecords(self._state_dir, self.app)
             task_runner.take_all_away(engine, records, left)
-        return [f"remove {item.name}, a task that has ended" for item in left]
+        return [
+            f"remove {item.name}, a task {'whose time is over' if item.running else 'that has ended'}"
+            for item in left
+        ]
 
     def _refuse_unsafe(self) -> None:
         """Refuse to go back across a task that is not C(rollback_safe)."""
@@ -277,7 +281,7 @@ class Deployment:
                 pruned = self._finish(kept=outcome.status == "delayed")
                 left = self._left_files()
                 leftovers.remove(left)
-                if outcome.world.ended_tasks:
+                if outcome.world.tasks:
                     self._left_tasks(outcome.world)
             detail = {"pruned": pruned, "swept": [*swept, *left]}
             run.journal.append(self._row(run, "record", detail))
@@ -294,6 +298,7 @@ class Deployment:
                 self.releases.close_gates()
             if not first:
                 return
+            self._refuse_overtaken()
             if self.release.wanted_replicas and self._to not in (*GIVE_UP, *GOES_ON):
                 self.releases.save(self._new_record())
                 self.releases.begin(Begun(self.release.id, self._to))
@@ -304,6 +309,16 @@ class Deployment:
                 self.release = self._choice.at_its_gates(self.release)
             for balancer in self._balancers():
                 balancer.driver.persist()
+
+    def _refuse_overtaken(self) -> None:
+        """Refuse to promote what another run has given up, or has finished, before this one had the lease."""
+        begun = self.releases.begun()
+        if self._to == PROMOTE and (begun is None or begun.release != self.release.id):
+            instead = f"release {begun.release} is there instead" if begun else "none is there"
+            raise CutoverError(
+                f"release {self.release.id} of {self.app} does not wait at a gate any more: {instead}; "
+                "nothing was changed"
+            )
 
     def _held(self) -> Begun | None:
         """Return another release that waits at a gate, if it is to be aborted first; refuse to overlap with it."""

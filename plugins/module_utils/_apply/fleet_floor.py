@@ -19,25 +19,24 @@ from ansible_collections.immutable.cutover.plugins.module_utils._state import (
 )
 
 
-def others_serve(fleet: Fleet, drivers: Sequence[LoadBalancer], name: str) -> bool:
-    """Whether enough targets of every backend serve without this one."""
-    return not fleet.min_serving or all(
+def others_serve(fleet: Fleet, drivers: Sequence[LoadBalancer], name: str, replicas: int) -> bool:
+    """Whether enough targets of every backend serve without this one; C(replicas): what this host gives to each."""
+    return not fleet.guards or all(
         sum(target.serving and target.name != name for target in driver.targets())
-        >= fleet.min_serving
+        >= fleet.floor(replicas)
         for driver in drivers
     )
 
 
-def or_of_the_fleet(fleet: Fleet) -> str:
+def or_of_the_fleet(fleet: Fleet, replicas: int) -> str:
     """Say what else a drain may have waited for."""
-    enough = fleet.min_serving
-    return f", or fewer than {enough} of the whole fleet (fleet.min_serving)" if enough else ""
+    return f", or fewer of the whole fleet than {fleet.told(replicas)}" if fleet.guards else ""
 
 
 @contextlib.contextmanager
 def floor_lock(fleet: Fleet, state_dir: str) -> Iterator[None]:
     """Let the runs of several hosts behind one load balancer count and drain one after another."""
-    if not fleet.min_serving:
+    if not fleet.guards:
         yield
         return
     lock = os.path.join(private_folder(state_dir), "fleet.lock")

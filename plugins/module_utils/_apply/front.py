@@ -14,7 +14,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.call impo
     Resume,
     Turn,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.choice import ABORT, PROMOTE
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.choice import (
+    ABORT,
+    PROMOTE,
+    refuse_other,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
     Deployment,
     stands_at,
@@ -49,6 +53,9 @@ def _nothing_under_way(params: Mapping[str, Any]) -> dict[str, Any]:
     releases = Releases(params["state_dir"], app)
     if releases.begun() is not None:
         return {}
+    if params["to"] == PROMOTE:
+        runs = releases.all()[-1:]
+        refuse_other(app, params.get("approved", ""), runs[0] if runs else None)
     return _nothing(app, releases, f"nothing to {params['to']}: no release of {app} is under way")
 
 
@@ -89,6 +96,8 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
     plan = deployment.plan()
     deployment.check_space(plan)
     lines = render.lines(plan)
+    if plan.batches:
+        lines[1:1] = deployment.release.spec.floors()
     loose_ends = [] if plan.batches else list(deployment.loose_ends)
     hold = stands_at(plan)
     rests = hold is not None and deployment.rests(hold)

@@ -37,7 +37,7 @@ def observe(site: Site, app: str, settled: frozenset[str] = frozenset()) -> Worl
     return World(
         tuple(_with_targets(replica, views) for replica in found.values()),
         settled,
-        ended_tasks=tuple(c.id for c in ours if names.TASK in c.labels and not c.running),
+        tasks=tuple(container.id for container in ours if names.TASK in container.labels),
     )
 
 

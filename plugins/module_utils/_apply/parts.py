@@ -175,8 +175,11 @@ class HostPart(Deployment):
         spec = release.spec
         nothing = not release.wanted_replicas
         if nothing:
+            # A spec has a replica of each process, and has to be valid where it is read.
             spec = replace(
-                spec, processes=tuple(replace(item, replicas=1) for item in spec.processes)
+                spec,
+                processes=tuple(replace(item, replicas=1) for item in spec.processes),
+                strategy=replace(spec.strategy, max_surge=1),
             )
         return {
             "spec": to_mapping(spec),

@@ -35,6 +35,10 @@ class ReleaseRecord:
     image_id: str
     spec: Mapping[str, object]
 
+    def is_called(self, name: str) -> bool:
+        """Whether a person may mean it by this name."""
+        return name in (self.id, self.version, self.image, self.image_id)
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -191,7 +195,7 @@ class Releases:
     def named(self, name: str) -> ReleaseRecord:
         """Return a kept release by ID, version or image reference."""
         for record in reversed(self.all()):
-            if name in (record.id, record.version, record.image, record.image_id):
+            if record.is_called(name):
                 return record
         kept = ", ".join(f"{record.version} ({record.id})" for record in self.all()) or "none"
         raise CutoverError(

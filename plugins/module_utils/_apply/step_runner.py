@@ -237,12 +237,13 @@ class StepRunner:
         """Take it out of rotation, once enough others serve in the load balancers' own view."""
         want, fleet = self._wants[step.process], self._release.spec.fleet
         while not self._drain_now(step, want, fleet):
-            wait = fleet.wait if fleet.min_serving else FLOOR_WAIT
+            wait = fleet.wait if fleet.guards else FLOOR_WAIT
             left = self._timers.left(f"drain:{step.replica}", wait)
             if left <= 0:
                 raise WaitTimeout(
                     f"{step.replica}: not drained: fewer than {want.floor} other replicas of "
-                    f"{step.process} serve in the load balancer's view{or_of_the_fleet(fleet)}; "
+                    f"{step.process} serve in the load balancer's view"
+                    f"{or_of_the_fleet(fleet, want.replicas)}; "
                     "nothing was taken away"
                 )
             self._note(step.replica, f"waiting for {want.floor} others that serve")
@@ -261,7 +262,7 @@ class StepRunner:
             if replica.routed and serving_count(world, step.process) - serves < want.floor:
                 return False
             drivers = self._site.drivers(step.process)
-            if replica.routed and not others_serve(fleet, drivers, step.replica):
+            if replica.routed and not others_serve(fleet, drivers, step.replica, want.replicas):
                 return False
             for driver in drivers:
                 drained.set_if_there(driver, step.replica, Admin.DRAINING)

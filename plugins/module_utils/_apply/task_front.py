@@ -27,6 +27,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_reco
     TaskRecords,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_runner import (
+    ADHOC,
     LOOK,
     Ran,
     TaskRunner,
@@ -58,7 +59,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.world i
 
 TO = "tasks"
 """What the journal says such a run works towards."""
-ADHOC = "adhoc"
 
 
 @dataclass(frozen=True)
@@ -196,6 +196,10 @@ def _leased(work: Work, turn: Turn, lines: list[str]) -> dict[str, Any]:
         log.fail(error, state.epoch)
         if not isinstance(error, Fenced):
             lease.release(turn.holder.run)
+        about = {"app": work.app, "release": work.release.id, "version": work.release.spec.version}
+        about |= {"image": work.release.spec.image, "image_id": work.release.image_id}
+        rows = [asdict(row) for row in journal.written]
+        error.details.update({**about, "epoch": state.epoch, "journal": rows})
         raise
     if result["status"] == "done":
         log.end(Outcome("done", World(()), Resume(), (), ()), "")
@@ -226,14 +230,11 @@ def _turn(
     clock = SystemClock()
     deadline = clock.monotonic() + turn.seconds
     timers = Timers(clock, dict(turn.resume.began))
-    began: dict[str, float] = dict(turn.resume.pending)
 
-    def tell(task: str, outcome: str, detail: Mapping[str, object]) -> None:
-        now = clock.now()
-        since = began.setdefault(task, now)
+    def tell(task: str, outcome: str, seconds: float, detail: Mapping[str, object]) -> None:
         journal.append(
             Row(
-                time=now,
+                time=clock.now(),
                 run=turn.holder.run,
                 epoch=epoch,
                 app=work.app,
@@ -241,7 +242,7 @@ def _turn(
                 outcome=outcome,
                 release=work.release.id,
                 version=work.release.spec.version,
-                seconds=round(now - since, 3),
+                seconds=seconds,
                 detail={"task": task, **detail},
             )
         )
@@ -266,8 +267,8 @@ def _turn(
         "status": "more" if left else "done",
         "actions": [f"run task {item.name}" for item in ran],
         "progress": [runner.note] if left else [],
-        "tasks": [{"name": item.name, "log": list(item.log)} for item in ran],
-        "resume": {"began": dict(timers.began), "pending": began},
+        "tasks": [item.data() for item in ran],
+        "resume": {"began": dict(timers.began)},
     }
 
 

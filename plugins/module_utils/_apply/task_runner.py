@@ -9,7 +9,7 @@ for its end instead of running the task a second time.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
@@ -38,6 +38,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.task_sp
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._shown import age
 
+ADHOC = "adhoc"
 LOOK = 0.2
 GRACE = 10
 """Seconds that a task which took too long has after SIGTERM before it is killed."""
@@ -51,16 +52,28 @@ _NEXT = {
 
 Act = Callable[[Callable[[], None]], None]
 """Does something inside the fence of a run."""
-Tell = Callable[[str, str, Mapping[str, object]], None]
-"""Writes a row of the journal: task, outcome and detail."""
+Tell = Callable[[str, str, float, Mapping[str, object]], None]
+"""Writes a row of the journal: task, outcome, for how many seconds it ran, and detail."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """A task that has ended well."""
+    """A task that has ended, well or not."""
 
     name: str
+    release: str
+    when: str
+    outcome: str
+    began: float
+    """Seconds since the epoch, as the engine has noted it."""
+    seconds: float
+    exit_code: int | None
+    message: str
     log: tuple[str, ...]
+
+    def data(self) -> dict[str, object]:
+        """Return it as plain data, for results and receipts."""
+        return {**asdict(self), "log": list(self.log)}
 
 
 class TaskRunner:
@@ -109,7 +122,7 @@ class TaskRunner:
 
     def _start(self, task: TaskSpec, name: str, left: Container | None) -> None:
         self._timers.left(name, task.timeout)
-        self._tell(task.name, "begin", {"when": "adhoc" if self._adhoc else task.when})
+        self._tell(task.name, "begin", 0.0, {"when": self._when(task)})
 
         def start() -> None:
             if left is not None:
@@ -119,8 +132,21 @@ class TaskRunner:
         self._act(start)
         self.note = f"task {task.name}: started"
 
+    def _when(self, task: TaskSpec) -> str:
+        return ADHOC if self._adhoc else task.when
+
+    def _seconds(self, found: Container) -> float:
+        """Return for how long it has run by the engine's clock, whichever run started it."""
+        return age(found.started_at, self._timers.clock.now()) or 0.0
+
+    def _left(self, found: Container, timeout: float) -> float:
+        """Return what is left of its time. What another run has started has had some of it."""
+        if found.running:
+            self._timers.began_before(found.name, self._seconds(found))
+        return self._timers.left(found.name, timeout)
+
     def _go_on(self, task: TaskSpec, found: Container) -> None:
-        left = self._timers.left(found.name, task.timeout)
+        left = self._left(found, task.timeout)
         self.note = f"task {task.name}: running, {left:.0f} s left"
         if left > 0:
             return
@@ -131,7 +157,7 @@ class TaskRunner:
         log = self._log(found)
         self._act(stop)
         self._remove(found)
-        self._fail(task, f"did not end within {task.timeout} s and was stopped", log, None)
+        self._fail(task, found, f"did not end within {task.timeout} s and was stopped", log, None)
 
     def _ended(self, task: TaskSpec, found: Container) -> Ran:
         log = self._log(found)
@@ -139,10 +165,11 @@ class TaskRunner:
             self._remove(found)
             cause = explain_exit(found.exit_code, found.error)
             said = f"ended with code {found.exit_code}" + (f" ({cause})" if cause else "")
-            self._fail(task, said, log, found.exit_code)
+            self._fail(task, found, said, log, found.exit_code)
         self._act(lambda: self._note(found, task.name))
-        self._tell(task.name, "ok", {"exit_code": 0})
-        return Ran(task.name, log)
+        ran = self._ran(task, found, "ok", 0, "", log)
+        self._tell(task.name, "ok", ran.seconds, {"exit_code": 0})
+        return ran
 
     def _note(self, found: Container, task: str) -> None:
         if not self._adhoc:
@@ -155,12 +182,38 @@ class TaskRunner:
 
         self._act(remove)
 
-    def _fail(self, task: TaskSpec, said: str, log: tuple[str, ...], exit_code: int | None) -> None:
+    def _ran(
+        self,
+        task: TaskSpec,
+        found: Container,
+        outcome: str,
+        exit_code: int | None,
+        message: str,
+        log: tuple[str, ...],
+    ) -> Ran:
+        seconds = round(self._seconds(found), 3)
+        began = round(self._timers.clock.now() - seconds, 3)
+        when = self._when(task)
+        return Ran(
+            task.name, self._release.id, when, outcome, began, seconds, exit_code, message, log
+        )
+
+    def _fail(
+        self,
+        task: TaskSpec,
+        found: Container,
+        said: str,
+        log: tuple[str, ...],
+        exit_code: int | None,
+    ) -> None:
         end = next((line.strip() for line in reversed(log) if line.strip()), "")
         message = f"task {task.name} {said}" + (f"; its log ends with: {end[:200]}" if end else "")
-        self._tell(task.name, "failed", {"exit_code": exit_code, "message": message})
+        ran = self._ran(task, found, "failed", exit_code, message, log)
+        self._tell(task.name, "failed", ran.seconds, {"exit_code": exit_code, "message": message})
         message += "" if self._adhoc else f"; {_NEXT[task.when]}"
-        raise CutoverError(message, task=task.name, exit_code=exit_code, log=list(log))
+        raise CutoverError(
+            message, task=task.name, exit_code=exit_code, log=list(log), tasks=[ran.data()]
+        )
 
     def _log(self, found: Container) -> tuple[str, ...]:
         said = CutoverError("", log=self._engine.logs(found.id, LOG_LINES).splitlines())
@@ -175,7 +228,7 @@ class TaskRunner:
                 continue
             task, of = other.labels[names.TASK], other.labels.get(names.RELEASE, "")
             timeout = float(other.labels.get(names.TASK_TIMEOUT, "0"))
-            if other.running and self._timers.left(other.name, timeout) > 0:
+            if other.running and self._left(other, timeout) > 0:
                 self.note = (
                     f"waiting for task {task} of release {of}, which a run that died has left"
                 )
@@ -218,15 +271,16 @@ def tasks_of(engine: Engine, app: str) -> tuple[Container, ...]:
     return engine.containers({names.APP: app, names.TASK: ""})
 
 
-def left_over(engine: Engine, ended: Iterable[str], now: float) -> list[Container]:
-    """Return those of the containers of ended tasks that nobody comes back for.
+def left_over(engine: Engine, tasks: Iterable[str], now: float) -> list[Container]:
+    """Return those of the containers of tasks that nobody comes back for: ended, or over their time.
 
     Whoever runs a task of a release has the lease meanwhile. Who runs one by hand has not, and gets time to come back.
     """
     found = []
-    for seen in filter(None, map(engine.inspect, ended)):
+    for seen in filter(None, map(engine.inspect, tasks)):
         allowed = float(seen.labels.get(names.TASK_TIMEOUT, "0")) + LATE
-        if names.ADHOC not in seen.labels or (age(seen.started_at, now) or 0.0) > allowed:
+        overdue = (age(seen.started_at, now) or 0.0) > allowed
+        if overdue or not (seen.running or names.ADHOC in seen.labels):
             found.append(seen)
     return found
 

@@ -18,6 +18,10 @@ class Timers:
     counts: dict[str, float] = field(default_factory=dict)
     """What a step has counted so far, for a step that goes on over several calls."""
 
+    def began_before(self, key: str, seconds: float) -> None:
+        """Have a wait that nobody has asked for yet begin so long ago."""
+        self.began.setdefault(key, self.clock.monotonic() - seconds)
+
     def left(self, key: str, seconds: float) -> float:
         """Return what is left of a wait that began when this was first asked."""
         now = self.clock.monotonic()

@@ -61,6 +61,8 @@ class MemoryEngine(Engine):
         self.programs: set[str] | None = None
         """The programs that every image has; None: all there are."""
         self.looks = 0
+        self.started_at = "2026-01-01T00:00:00"
+        """When what starts from now on has started; each gets a fraction of its own."""
         self.free: int | None = None
         """Bytes that are free; None: not known."""
         self._images = {image.id: image for image in images}
@@ -101,14 +103,14 @@ class MemoryEngine(Engine):
             stored = self._named(name)
             if stored is None:
                 raise KeyError(name)
-            stored.container = _running(stored, next(self._numbers))
+            stored.container = _running(stored, next(self._numbers), self.started_at)
 
     def add(self, spec: ContainerSpec, state: str = "running") -> Container:
         """Put a container there as if somebody else had made it."""
         with self._lock:
             stored = self._make(spec)
             if state == "running":
-                stored.container = _running(stored, next(self._numbers))
+                stored.container = _running(stored, next(self._numbers), self.started_at)
             else:
                 stored.container = replace(stored.container, state=state)
             return stored.container
@@ -167,7 +169,7 @@ class MemoryEngine(Engine):
             if spec.network not in self._networks:
                 raise EngineError(f"network {spec.network} does not exist", kind="network_missing")
             stored = self._make(spec)
-            stored.container = _running(stored, next(self._numbers))
+            stored.container = _running(stored, next(self._numbers), self.started_at)
             return stored.container
 
     def stop(self, container_id: str, signal: str, grace_period: int) -> int:
@@ -277,13 +279,13 @@ class _Operation:
             self._engine._fault(self._operation, self._name, after=True)
 
 
-def _running(stored: _Stored, number: int) -> Container:
+def _running(stored: _Stored, number: int, started_at: str) -> Container:
     return replace(
         stored.container,
         state="running",
         address=stored.address,
         exit_code=None,
-        started_at=f"2026-01-01T00:00:00.{number:09d}Z",
+        started_at=f"{started_at}.{number:09d}Z",
     )
 
 

@@ -49,9 +49,13 @@ class ConfigFile:
         self._shape = shape
         self._patience = patience
 
+    def beside(self, name: str) -> ConfigFile:
+        """Return another file of its folder, which HAProxy has nothing to say about."""
+        return ConfigFile(str(self.path.with_name(name)), self._clock, accept_all)
+
     def update(self, rewrite: Callable[[str], str], *, default: str | None = None) -> bool:
         """Replace the file by what C(rewrite) makes of it, locked; return whether bytes changed."""
-        with self._locked():
+        with self.locked():
             self._sweep()
             before = self._read(default)
             after = rewrite(before)
@@ -65,7 +69,7 @@ class ConfigFile:
         return self._read(None)
 
     @contextlib.contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
         """Exclude threads and processes alike: each holder opens the lock file anew."""
         lock = self.path.with_name(f".{self.path.name}.lock")
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

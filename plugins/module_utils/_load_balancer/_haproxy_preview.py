@@ -8,15 +8,20 @@ weight, in drain too. With an empty map, or a server that is down or in maintena
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import NoReturn
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    LoadBalancerError,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     LoadBalancerErrorKind as Kind,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_file import (
+    ConfigFile,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_socket import (
     RuntimeSocket,
@@ -42,13 +47,13 @@ class PreviewMap:
         self,
         socket: RuntimeSocket,
         backend: str,
-        folder: Path | None,
+        file: ConfigFile | None,
         balance: Callable[[], str],
         fail: Callable[[Kind, str, str], NoReturn],
     ) -> None:
         self._socket = socket
         self._name = map_name(backend)
-        self._file = folder / self._name if folder else None
+        self._file = file
         self._balance = balance
         self._fail = fail
         self._known: str | None = None
@@ -76,7 +81,7 @@ class PreviewMap:
         """Have in it what C(change) makes of its servers, all at once, and in its file; return whether it is new."""
         if not self.usable:
             self._fail(Kind.UNSUPPORTED, "has no preview, or balances by leastconn", "")
-        with self._lock:
+        with self._lock, self._alone():
             shown = self.names()
             wanted = tuple(sorted(set(change(shown))))
             if shown != wanted:
@@ -85,6 +90,12 @@ class PreviewMap:
                     self._fail(Kind.UNSUPPORTED, "refused to set what can be previewed", answer)
             self.write()
         return shown != wanted
+
+    def _alone(self) -> contextlib.AbstractContextManager[object]:
+        """Keep runs of other hosts out: HAProxy replaces the whole map, so of two changes at once one would be lost."""
+        if self._file is None:
+            return contextlib.nullcontext()
+        return self._file.beside(f"{self._name}.change").locked()
 
     def _set(self, names: Sequence[str]) -> str:
         answer = self._socket.ask(f"prepare map {self.known_as}")
@@ -98,29 +109,18 @@ class PreviewMap:
     def write(self) -> bool:
         """Have the file, which HAProxy reads when it starts, in step; return whether bytes changed."""
         with self._lock:
-            return self._write()
-
-    def _write(self) -> bool:
-        if self.written() or self._file is None:
-            return False
-        draft = self._file.with_name(f".{self._name}.new")
-        try:
-            like = self._file.stat()
-            draft.write_text(_text(self.names()), encoding="utf-8")
-            os.chmod(draft, like.st_mode & 0o777)
-            os.chown(draft, like.st_uid, like.st_gid)
-            os.replace(draft, self._file)
-        except OSError as failure:
-            self._fail(Kind.PERSIST_FAILED, f"cannot write {self._file} ({failure})", "")
-        return True
+            if self.written() or self._file is None:
+                return False
+            # Under the file's lock, so that nothing older than the last writer saw is written.
+            return self._file.update(lambda _text: _text_of(self.names()))
 
     def written(self) -> bool:
         """Whether the file is in step; true where there is nothing to keep in step."""
         if self._file is None or not self.known_as:
             return True
         try:
-            return self._file.read_text(encoding="utf-8") == _text(self.names())
-        except OSError:
+            return self._file.read() == _text_of(self.names())
+        except LoadBalancerError:
             return False
 
 
@@ -128,5 +128,5 @@ def _rows(names: Sequence[str]) -> list[str]:
     return [f"{slot} {names[slot % len(names)]}" for slot in range(SLOTS)] if names else []
 
 
-def _text(names: Sequence[str]) -> str:
+def _text_of(names: Sequence[str]) -> str:
     return "".join(f"{row}\n" for row in _rows(names))

@@ -32,6 +32,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer i
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_preview import (
     PreviewMap,
+    map_name,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer._haproxy_sessions import (
     SessionTable,
@@ -93,8 +94,8 @@ class HaproxyLoadBalancer(LoadBalancer):
         self._confirm = confirm
         self._work = WorkCounter(socket, master, self._backend)
         self._sessions = SessionTable(socket, master, self._backend)
-        folder = config.path.parent if config else None
-        self._preview = PreviewMap(socket, backend, folder, self._balance, self._fail)
+        beside = config.beside(map_name(backend)) if config else None
+        self._preview = PreviewMap(socket, backend, beside, self._balance, self._fail)
         self._shared = SharedRead(self._read_servers)
 
     @property

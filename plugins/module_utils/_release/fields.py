@@ -73,6 +73,19 @@ class Fields:
             raise InvalidInput(self.path(key), value, f"must be a number {low:g}-{high:g}")
         return float(value)
 
+    def share(self, key: str, low: int, high: int, default: int) -> int | str:
+        """Return a whole number, or a percentage as it was given."""
+        value = self.raw(key, default)
+        if isinstance(value, str) and re.fullmatch("([0-9]{1,2}|100)%", value):
+            return value
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise InvalidInput(
+                self.path(key),
+                value,
+                f"must be an integer {low}-{high} or a percentage such as 25%",
+            )
+        return value
+
     def boolean(self, key: str, default: bool) -> bool:
         """Return a real boolean."""
         value = self.raw(key, default)

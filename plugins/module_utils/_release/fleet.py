@@ -14,6 +14,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.names i
 
 PORTS = "20000-20999"
 MAX_SERVING = 10_000
+MAX_HOSTS = 1000
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,30 @@ class Fleet:
     """The host's address, at which load balancers on other hosts reach its replicas."""
     ports: tuple[int, int] = (20000, 20999)
     """The first and the last of the ports of that address that replicas may have."""
-    min_serving: int = 0
-    """How many targets of a backend, whosever they are, have to serve at any time."""
+    min_serving: int | str = 0
+    """How many targets of a backend, whosever they are, have to serve at any time; or a percentage, see C(hosts)."""
     wait: int = 600
     """Seconds that a drain waits for that: for other hosts to have replaced what they have drained."""
+    hosts: int = 0
+    """How many hosts have replicas in a backend, each as many as this one; what a percentage is of."""
+
+    @property
+    def guards(self) -> bool:
+        """Whether anything has to serve beside what this host keeps by itself."""
+        return self.min_serving not in (0, "0%")
+
+    def floor(self, replicas: int) -> int:
+        """Return how many targets have to serve in a backend to which every host gives so many replicas."""
+        if isinstance(self.min_serving, int):
+            return self.min_serving
+        return -(-int(self.min_serving[:-1]) * replicas * self.hosts // 100)
+
+    def told(self, replicas: int) -> str:
+        """Say what C(floor) is, and of what."""
+        if isinstance(self.min_serving, int):
+            return f"{self.min_serving} (fleet.min_serving)"
+        whole = f"{replicas} on each of {self.hosts} hosts"
+        return f"{self.floor(replicas)} (fleet.min_serving: {self.min_serving} of {whole})"
 
     def mapping(self) -> dict[str, object]:
         """Return what C(parse_fleet) reads back to an equal value."""
@@ -40,6 +61,7 @@ class Fleet:
             "ports": f"{low}-{high}",
             "min_serving": self.min_serving,
             "wait": self.wait,
+            "hosts": self.hosts or None,
         }
 
 
@@ -49,10 +71,18 @@ def parse_fleet(fields: Fields) -> Fleet:
         member=_member(fields),
         address=_address(fields),
         ports=_ports(fields),
-        min_serving=fields.integer("min_serving", 0, MAX_SERVING, 0),
+        min_serving=fields.share("min_serving", 0, MAX_SERVING, 0),
         wait=fields.seconds("wait", 600),
+        hosts=fields.integer("hosts", 1, MAX_HOSTS) if fields.has("hosts") else 0,
     )
+    fields.raw("hosts")
     fields.finish()
+    if isinstance(fleet.min_serving, str) and not fleet.hosts:
+        raise InvalidInput(
+            fields.path("hosts"),
+            None,
+            f"is required, because min_serving is {fleet.min_serving}: how many hosts have replicas in a backend",
+        )
     return fleet
 
 
@@ -87,6 +117,18 @@ def refuse_mixed(fleet: Fleet, hosts: Sequence[str], on_timeout: Sequence[str]) 
             "processes.*.drain.on_timeout",
             "force",
             "must be fail where load balancers are on other hosts: nothing there can end a replica",
+        )
+
+
+def refuse_stuck(fleet: Fleet, process: str, replicas: int, away: int) -> None:
+    """Refuse a share that no replica can be drained under, where C(away) of them go before others come."""
+    most = replicas * fleet.hosts - away
+    if isinstance(fleet.min_serving, str) and away and fleet.floor(replicas) > most:
+        raise InvalidInput(
+            "fleet.min_serving",
+            fleet.min_serving,
+            f"can never progress: {fleet.floor(replicas)} of {process} have to serve on all hosts, and the strategy "
+            f"takes {away} of {replicas * fleet.hosts} away before others come; lower it, or use max_surge",
         )
 
 

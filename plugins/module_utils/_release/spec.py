@@ -20,6 +20,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet i
     parse_fleet,
     parse_host,
     refuse_mixed,
+    refuse_stuck,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import (
     RELEASE_ID_LENGTH,
@@ -34,6 +35,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.process
     process_mapping,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.strategy import (
+    RECREATE,
     Strategy,
     parse_strategy,
     strategy_mapping,
@@ -100,6 +102,14 @@ class AppSpec:
         """The hosts that load balancers are on, other than the replicas' own."""
         return tuple(sorted({ref.host for ref in self.load_balancers if ref.host}))
 
+    def floors(self) -> list[str]:
+        """Say what has to serve of the whole fleet, a line for each process type."""
+        return [
+            f"of all hosts, targets of {process.name} that serve: never below {self.fleet.told(process.replicas)}"
+            for process in self.processes
+            if self.fleet.guards and process.replicas
+        ]
+
     def process(self, name: str) -> ProcessSpec | None:
         """Return a process type by name."""
         return next((process for process in self.processes if process.name == name), None)
@@ -140,7 +150,16 @@ def parse_spec(value: object) -> AppSpec:
         tasks=parse_tasks(app, fields),
     )
     fields.finish()
+    _refuse_stuck(spec)
     return spec
+
+
+def _refuse_stuck(spec: AppSpec) -> None:
+    """Refuse what a whole fleet has to keep where this host could never take one replica away."""
+    for process in spec.processes:
+        all_go_first = spec.strategy.type == RECREATE
+        away = process.replicas if all_go_first else int(process.max_surge == 0)
+        refuse_stuck(spec.fleet, process.name, process.replicas, away)
 
 
 def release_id(spec: AppSpec, image_id: str) -> str:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
@@ -137,16 +136,7 @@ def strategy_mapping(strategy: Strategy) -> dict[str, object]:
 
 
 def _share(fields: Fields, key: str, default: int, lowest: int = 0) -> int | str:
-    value = fields.raw(key, default)
-    if isinstance(value, str) and re.fullmatch("([0-9]{1,2}|100)%", value):
-        return value
-    if isinstance(value, bool) or not isinstance(value, int) or not lowest <= value <= MAX_REPLICAS:
-        raise InvalidInput(
-            fields.path(key),
-            value,
-            f"must be an integer {lowest}-{MAX_REPLICAS} or a percentage such as 25%",
-        )
-    return value
+    return fields.share(key, lowest, MAX_REPLICAS, default)
 
 
 def _resolve(share: int | str, replicas: int, rounding: Callable[[float], int]) -> int:

@@ -91,8 +91,8 @@ class World:
     replicas: tuple[Replica, ...]
     settled: frozenset[str] = frozenset()
     checked: frozenset[str] = frozenset()
-    ended_tasks: tuple[str, ...] = ()
-    """Containers of one-off tasks that have ended and are still there, by ID."""
+    tasks: tuple[str, ...] = ()
+    """Containers of one-off tasks, running or not, by ID."""
 
     def of(self, process: str) -> tuple[Replica, ...]:
         """Return the replicas of one process type."""

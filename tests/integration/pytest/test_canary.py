@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from tools.chaos import check
-from tools.chaos.rig import Playing, Release, Site, own_site
+from tools.chaos.rig import Playing, Release, Site, eventually, held, own_site
 from tools.loadgen import Load
 from tools.loadgen.outcome import HTTP_5XX, OK, Row, read_rows
 from tools.sample import free_port, rows
@@ -334,11 +334,8 @@ def test_weights_survive_a_restart_of_haproxy(site: Site, stable: Release) -> No
     at_hold(site, release)
     before = weights(site)
     assert sorted(before.values()) == [2, 9, 9]
-    subprocess.run(["docker", "restart", site.sample.balancer], check=True, capture_output=True)
-    deadline = time.monotonic() + 30
-    while weights_or_none(site) != before:
-        assert time.monotonic() < deadline, weights_or_none(site)
-        time.sleep(0.2)
+    restarted(site)
+    eventually(lambda: weights_or_none(site) == before)
     played(site, "promote", release)
     check.converged(site, release)
 
@@ -347,6 +344,51 @@ def weights_or_none(site: Site) -> dict[str, int] | None:
     with contextlib.suppress(OSError, IndexError):
         return weights(site)
     return None
+
+
+def previewed(site: Site) -> tuple[set[str], set[str]]:
+    """Return the replicas in the map as HAProxy has it, and in its file, by their releases."""
+    file = site.config.with_name("preview-shop.map")
+    shown = check.ask(site, "show map /etc/haproxy/cfg/preview-shop.map").splitlines()
+    found = (
+        [line.split()[-1] for line in text if line.strip()]
+        for text in (shown, file.read_text().splitlines())
+    )
+    mine, kept = ({name.rsplit("-", 2)[1] for name in names} for names in found)
+    return mine, kept
+
+
+def restarted(site: Site) -> None:
+    """Restart HAProxy, which then knows what is in its files."""
+    subprocess.run(["docker", "restart", site.sample.balancer], check=True, capture_output=True)
+    eventually(lambda: weights_or_none(site), PATIENCE)
+
+
+@pytest.mark.parametrize("restarts", ["before-the-next-run", "after-it"])
+def test_cr_01_killed_between_the_preview_map_and_its_file(
+    site: Site, stable: Release, restarts: str
+) -> None:
+    """The module dies when HAProxy has the new map and its file not yet: the next run must not leave it so."""
+    release = canary(site, {"weight": 0}, {"pause": {}})
+    shown, before = previewed(site)
+    assert shown == before
+    with held(site.config.with_name(".preview-shop.map.lock")):
+        run = site.start("replace", release)
+        run.until(lambda _run: previewed(site)[0] - before, PATIENCE)
+        run.kill(99)
+    new = release_of(site, release)
+    assert previewed(site) == ({new}, before)
+    if restarts == "before-the-next-run":
+        restarted(site)
+        assert previewed(site) == (before, before)
+    assert at_hold(site, release) == new
+    assert previewed(site) == ({new}, {new})
+    if restarts == "after-it":
+        restarted(site)
+        assert previewed(site) == ({new}, {new})
+    played(site, "abort", release)
+    assert previewed(site) == (set(), set())
+    check.converged(site, stable)
 
 
 def test_b60_a_balance_that_does_not_share_by_weight_is_refused(

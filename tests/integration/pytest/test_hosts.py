@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import time
@@ -58,9 +59,12 @@ def deployed(fleet: Fleet) -> None:
 
 
 def test_ro_09_two_hosts_behind_one_balancer_lose_nothing(fleet: Fleet, clients: Clients) -> None:
-    planned = fleet.play("replace", OLD, "--check", "--diff")
+    for member in fleet.members:
+        fleet.hosts[member]["release_fleet"]["min_serving"] = "100%"
+    planned = fleet.play("replace", OLD, "--check", "--diff", "--limit", "b1")
     assert (planned.code, fleet.replicas("b1"), fleet.targets()) == (0, {}, {}), planned.text
     assert "serving before web 0" in planned.text
+    assert "never below 4 (fleet.min_serving: 100% of 2 on each of 2 hosts)" in planned.text
     deployed(fleet)
     with clients:
         ended = fleet.play("replace", NEW)
@@ -80,7 +84,7 @@ def test_cr_11_b62_disjoint_limits_at_once_keep_the_floor_of_the_fleet(
     deployed(fleet)
     strategy = {"max_surge": 0, "max_unavailable": 1}
     for member in fleet.members:
-        fleet.hosts[member]["release_fleet"]["min_serving"] = 3
+        fleet.hosts[member]["release_fleet"]["min_serving"] = "75%"
     with clients:
         runs = [
             fleet.start("replace", NEW, "--limit", member, release_strategy=strategy)
@@ -241,12 +245,25 @@ def test_ro_02_a_host_that_cannot_be_prepared_keeps_every_host_from_switching(
     served(fleet, NEW)
 
 
-def test_cr_01_two_phases_that_die_between_them_are_gone_on_with(fleet: Fleet) -> None:
+def test_cr_01_ro_10_two_phases_that_die_between_them_are_gone_on_with(fleet: Fleet) -> None:
     apart(fleet)
     first = fleet.play("replace_two_phase", OLD)
     assert first.code == 0, first.text
     held = fleet.play("replace", NEW)  # the first phase alone, as of a run that died behind it
     assert held.code == 0, held.text
+    known = {member: len(fleet.steps(member, "activate")) for member in fleet.members}
+    handed = {
+        member: {"app": fleet.app(member), "status": "held", "release": "0badc0de"}
+        for member in fleet.members
+    }
+    told = json.dumps({"immutable_cutover": {"hosts": handed}})  # as a workflow hands it on
+    refused = fleet.play("promote", NEW, "-e", told)
+    assert refused.code != 0
+    said = " ".join(refused.text.split())
+    for member in fleet.members:
+        instead = f"which was approved, does not wait at a gate: release {NEW} ("
+        assert f"release 0badc0de of {fleet.app(member)}, {instead}" in said, refused.text
+    assert {member: len(fleet.steps(member, "activate")) for member in fleet.members} == known
     for member in fleet.members:
         assert sorted(fleet.replicas(member).values()) == [OLD, OLD, NEW, NEW]
     ended = fleet.play("replace_two_phase", NEW)

@@ -103,7 +103,12 @@ def test_ro_11_what_is_held_is_aborted_or_promoted(fleet: Fleet, clients: Client
         fleet.converged(OLD)
         assert activated(fleet) == known
         assert green(fleet.play("replace", NEW))
-        assert green(fleet.play("promote", NEW))
+        refused = fleet.play("promote", NEW, "-e", f"promote_release={OLD}")
+        assert refused.code != 0
+        instead = f"which was approved, does not wait at a gate: release {NEW} ("
+        assert instead in " ".join(refused.text.split()), refused.text
+        assert activated(fleet) == known
+        assert green(fleet.play("promote", NEW, "-e", f"promote_release={NEW}"))
         assert clients.lost() == []
     fleet.converged(NEW)
 

@@ -47,6 +47,7 @@ class Bench(Protocol):
     def app(self, name: str, *, ready: bool = True) -> tuple[str, int]: ...
     def busy(self, name: str) -> contextlib.AbstractContextManager[Callable[[], None]]: ...
     def restart(self) -> None: ...
+    def another(self) -> LoadBalancer: ...
 
 
 class MemoryBench:
@@ -67,6 +68,9 @@ class MemoryBench:
 
     def restart(self) -> None:
         self.memory.restart()
+
+    def another(self) -> LoadBalancer:
+        return self.memory
 
 
 class HaproxyBench:
@@ -91,6 +95,9 @@ class HaproxyBench:
 
     def restart(self) -> None:
         self.haproxy.restart()
+
+    def another(self) -> LoadBalancer:
+        return self.haproxy.driver()
 
 
 @pytest.fixture(params=["memory", "haproxy"])
@@ -144,16 +151,18 @@ def test_what_is_previewed_is_what_was_said_last(bench: Bench) -> None:
     assert bench.lb.persisted()
 
 
-def test_what_is_previewed_is_right_when_steps_of_a_run_come_to_it_at_the_same_moment(
-    bench: Bench,
+@pytest.mark.parametrize("runs", [1, 8], ids=["of-one-run", "of-runs-of-several-hosts"])
+def test_what_is_previewed_is_right_when_steps_come_to_it_at_the_same_moment(
+    bench: Bench, runs: int
 ) -> None:
     names = [f"new-{number}" for number in range(8)]
     for name in names:
         targets.register_standby(bench.lb, name, *bench.app(name))
+    drivers = [bench.another() for _run in range(runs)] * (len(names) // runs)
     with ThreadPoolExecutor(len(names)) as pool:
-        list(pool.map(lambda name: targets.offer(bench.lb, name, lambda _: True), names))
+        list(pool.map(lambda lb, name: targets.offer(lb, name, lambda _: True), drivers, names))
         assert bench.lb.preview() == tuple(names)
-        list(pool.map(lambda name: targets.withdraw(bench.lb, name), names[:-1]))
+        list(pool.map(targets.withdraw, drivers, names[:-1]))
     assert bench.lb.preview() == ("new-7",)
     bench.lb.persist()
     assert bench.lb.persisted()

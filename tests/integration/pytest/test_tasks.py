@@ -20,13 +20,15 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from tools.chaos import check
 from tools.chaos.rig import Release, Site, own_site
 from tools.loadgen import Load
-from tools.sample import rows
+from tools.sample import ROOT, rows
 
+SCHEMA = json.loads((ROOT / "docs" / "run-receipt.schema.json").read_text(encoding="utf-8"))
 PATIENT = ("--timeout", "60", "--connect-timeout", "30")
 MIGRATE = """
 import os, sys, time, urllib.request
@@ -131,6 +133,16 @@ def tasks(site: Site, *shown: str) -> list[str]:
     return site.docker("ps", "-aq", *words).split()
 
 
+def received(path: Path) -> dict[str, Any]:
+    """Return a receipt, valid by its schema, and take it away; empty where there is none."""
+    if not path.exists():
+        return {}
+    found: dict[str, Any] = json.loads(path.read_text())
+    path.unlink()
+    jsonschema.validate(found, SCHEMA)
+    return found
+
+
 def clean(site: Site) -> None:
     assert tasks(site) == []
     assert site.lease()["holder"] is None
@@ -168,9 +180,15 @@ def test_ot_01_a_migration_that_fails_keeps_the_cutover_from_starting(
     release = site.release(release_tasks={"migrate": task})
     before = seen(site)
     with loaded(site):
-        ended = site.play("replace", release)
+        ended = site.play("replace", release, "-e", f"release_receipt={site.folder / 'ot01.json'}")
     assert ended.code == 2
     assert says in ended.text, ended.text
+    told = received(site.folder / "ot01.json")
+    if "not found in image" not in says:
+        assert told["status"] == "failed" and told["tasks"][0]["message"] in told["msg"]
+        assert [row["outcome"] for row in told["tasks"]] == ["failed"]
+    else:
+        assert told == {}, "refused before anything began"
     assert seen(site) == before
     clean(site)
     check.unchanged(site, old)
@@ -267,8 +285,14 @@ def test_ot_04_what_the_old_cannot_do_without_comes_after_it_and_bars_the_way_ba
     planned = site.play("replace", release, "--check")
     assert (planned.code, database.ran(release)) == (0, False), planned.text
     with loaded(site):
-        ended = site.play("replace", release)
+        ended = site.play("replace", release, "-e", f"release_receipt={site.folder / 'ot04.json'}")
         assert ended.code == 0, ended.text
+        receipt = received(site.folder / "ot04.json")
+        (task,) = receipt["tasks"]
+        assert (task["name"], task["when"], task["outcome"]) == ("drop", "after", "ok")
+        assert task["host"] == receipt["host"] and task["release"] == receipt["release"]
+        assert task["log"][-1] == f"migrated to {release.mark}"
+        assert task["began"] >= receipt["journal"][-1]["time"], "after traffic"
         steps = [row["step"] for row in rows(site.journal)]
         assert steps[-1 - steps[::-1].index("task") :].count("destroy") == 0, (
             "the old was gone before"

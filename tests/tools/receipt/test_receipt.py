@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from tools.loadgen.outcome import HTTP_5XX, OK, TRUNCATED, Row
 from tools.loadgen.plan import Planned
 from tools.receipt import Cutover, build, render_html, render_text, write
 from tools.receipt.chart import nice_ceiling, nice_step, timeline, version_styles
-from tools.receipt.journal import Event, gates, replicas, verdicts
+from tools.receipt.journal import Event, gates, replicas, tasks, verdicts
 
 ROOT = Path(__file__).resolve().parents[3]
 SCHEMA = json.loads((ROOT / "docs" / "receipt.schema.json").read_text(encoding="utf-8"))
@@ -45,6 +46,15 @@ def event(at: float, step: str, outcome: str, replica: str, seconds: float = 0.0
     }
 
 
+def task_event(at: float, outcome: str, seconds: float = 0.0, **detail: object) -> dict[str, Any]:
+    row = event(at, "task", outcome, NEW, seconds) | {"replica": "", "process": ""}
+    return row | {"detail": {"task": "migrate", **detail}}
+
+
+TASKS = [
+    task_event(0.5, "begin", when="before_traffic"),
+    task_event(1.7, "ok", 1.2, exit_code=0),
+]
 JOURNAL = [
     event(-50.0, "start", "ok", OLD, 0.3),
     event(2.0, "start", "begin", NEW),
@@ -96,11 +106,14 @@ def write_load(folder: Path, rows: list[Row]) -> None:
 
 
 def make(
-    folder: Path, failing: bool = False, name: str = "replace 1.0.0 -> 1.1.0"
+    folder: Path,
+    failing: bool = False,
+    name: str = "replace 1.0.0 -> 1.1.0",
+    more: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     write_load(folder / "load", load_rows(failing))
     journal = folder / "journal.jsonl"
-    lines = [json.dumps(row) for row in JOURNAL] + ['{"time": 17000']
+    lines = [json.dumps(row) for row in [*JOURNAL, *more]] + ['{"time": 17000']
     journal.write_text("\n".join(lines), encoding="utf-8")
     return build("shop", [Cutover(name, folder / "load", journal)], {"HAProxy": "2.6"})
 
@@ -310,3 +323,28 @@ def test_ro_14_verdicts_are_told_in_order_and_are_no_gates() -> None:
     ]
     assert [(gate.gate, gate.until) for gate in gates(events)] == [("2-analysis-at-10", T0 + 4.0)]
     assert replicas(events, {}) == []
+
+
+def test_tasks_are_told_with_when_they_ran_and_how_they_ended(tmp_path: Path) -> None:
+    receipt = make(tmp_path, more=TASKS)
+    jsonschema.validate(receipt, SCHEMA)
+    (task,) = receipt["cutovers"][0]["tasks"]
+    assert task == {
+        "task": "migrate",
+        "when": "before_traffic",
+        "since": T0 + 0.5,
+        "until": T0 + 1.7,
+        "outcome": "ok",
+        "message": "",
+    }
+    assert "task migrate (before_traffic): from +0.0 s to +1.2 s, ok" in render_text(receipt)
+    page = render_html(receipt)
+    assert "<title>task migrate ok: 1.2 s</title>" in page and "migrate (before_traffic)" in page
+    rows = [
+        task_event(1.0, "failed", 0.8, message="task migrate ended with code 1"),
+        task_event(3.0, "begin", when="after"),
+    ]
+    assert [(item.since, item.until, item.outcome) for item in tasks(map(Event.parse, rows))] == [
+        (T0 + 0.2, T0 + 1.0, "failed"),
+        (T0 + 3.0, None, ""),
+    ]

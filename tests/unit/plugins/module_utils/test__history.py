@@ -157,7 +157,7 @@ def test_tasks_of_a_release_and_commands_by_hand_are_told_apart() -> None:
     ]
     assert shown(begin(to="tasks"), *ran, row(4, "run", "done"), replicas=True)[0::3] == [
         "2023-11-14 22:13:20Z  tasks 1 (aaaaaaaa) -> 2 (bbbbbbbb): done after 4.0 s",
-        "      task migrate: ok",
+        "      task migrate: ok after 0.0 s",
     ]
     by_hand = [
         row(0, "task", "begin", detail={"task": "adhoc"}),

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import front
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.info import release_info
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
@@ -93,6 +94,45 @@ def test_promote_needs_no_spec_of_the_release(host: Host) -> None:
     other = spec(host, "3", THIRD, approval=True, scale_down_delay=0)
     assert host.apply(other, "promote")["status"] == "done"
     assert seen(host) == [NEW]
+
+
+@pytest.mark.parametrize("name", ["2", "id", f"shop@{OTHER_IMAGE_ID}"])
+def test_ro_10_what_was_approved_is_promoted_and_nothing_else(host: Host, name: str) -> None:
+    second = held(host)
+    begun = releases(host).begun()
+    assert begun is not None
+    approved = begun.release if name == "id" else name
+    refused = r"^release 1\.9 of shop, which was approved, does not wait at a gate: release 2 \(%s\) is there"
+    traces = host.traces()
+    for call in (front.apply_release, front.plan_release):
+        with pytest.raises(CutoverError, match=refused % begun.release):
+            call({**host.params(second, "promote"), "approved": "1.9"})
+    assert host.traces() == traces
+    told = {**host.params(second, "promote"), "approved": approved}
+    assert front.apply_release(told)["status"] == "done"
+    assert seen(host) == [NEW]
+    again = front.apply_release(told)
+    assert (again["status"], again["changed"]) == ("done", False), "it runs, that is all right"
+    with pytest.raises(CutoverError, match=refused % begun.release):
+        front.apply_release({**told, "approved": "1.9"})
+
+
+def test_ro_10_what_was_given_up_before_the_lease_was_had_is_not_promoted(host: Host) -> None:
+    second = held(host)
+    params = host.params(second, "promote")
+    late = front.Deployment(params, host.engine, front.BoundedClock(host.rig.clock))
+    host.apply(second, "abort")
+    third = spec(host, "3", THIRD, approval=True)
+    assert host.apply(third)["status"] == "held"
+    before = seen(host)
+    with pytest.raises(
+        CutoverError, match=r"^release \w+ of shop does not wait at a gate any more"
+    ):
+        front.apply_to(late, params)
+    begun = releases(host).begun()
+    assert begun is not None and (begun.held, begun.passed) == ("approval", ())
+    assert seen(host) == before
+    assert host.apply(third)["status"] == "held", "the lease was given back"
 
 
 def test_a_run_that_died_behind_the_gate_goes_on_behind_it(host: Host) -> None:

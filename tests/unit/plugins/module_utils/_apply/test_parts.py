@@ -43,14 +43,16 @@ class Controller:
 
     def __init__(self, host: Host, version: str, image_id: str, run: str, **options: Any) -> None:
         self._host = host
+        fleet = {"member": "b1", **options.pop("fleet", {})}
         self._spec = host.spec(
             version,
             image_id,
-            fleet={"member": "b1"},
+            fleet=fleet,
             load_balancers=[{"socket": SOCKET, "backend": "shop", "host": "lb1"}],
             **options,
         )
         self._run = run
+        self.to = ""
         self.epoch = 0
         self.view: Answer = self.call("look")["view"]
         self.resume: Answer = {}
@@ -60,7 +62,7 @@ class Controller:
     def call(self, side: str, **more: Any) -> Answer:
         turn = more.pop("turn", {})
         holder = {"run": self._run, "user": "eve"}
-        params = self._host.params(self._spec, holder=holder, epoch=self.epoch, **turn)
+        params = self._host.params(self._spec, self.to, holder=holder, epoch=self.epoch, **turn)
         part = {"side": side, "host": "lb1", **more}
         answer = parts.run_part({**params, "part": part}, False)
         found: Answer = json.loads(json.dumps(answer))
@@ -131,6 +133,25 @@ def test_what_is_not_ready_is_not_registered(host: Host) -> None:
     run.resume = {"prepared": []}
     assert run.balancer()["actions"] == []
     assert host.balancer.targets() == ()
+
+
+def test_the_first_release_is_taken_away_whatever_the_fleet_has_to_keep(host: Host) -> None:
+    options: dict[str, Any] = {
+        "fleet": {"min_serving": "75%", "hosts": 2},
+        "strategy": {"max_surge": 0, "max_unavailable": "25%"},
+        "web": {"replicas": 4},
+    }
+    dead = Controller(host, "1", IMAGE_ID, "dead", **options)
+    dead.home()
+    dead.balancer()
+    again = Controller(host, "1", IMAGE_ID, "again", **options)
+    again.to = "abort"
+    answer = again.home(take_over=dead.epoch)
+    while answer["status"] == "more":
+        assert again.balancer()["status"] != "failed"
+        answer = again.home()
+    assert answer["status"] == "done", answer
+    assert (host.engine.containers({}), host.balancer.targets()) == ((), ())
 
 
 def test_what_another_host_has_in_the_backend_is_left_alone(host: Host) -> None:

@@ -309,15 +309,15 @@ def test_a_process_that_is_not_in_the_spec_cannot_come_up(host: Host) -> None:
         host.runner.run(Step(Verb.START, "api", "shop-api-00000000-1", "00000000", 1))
 
 
+@pytest.mark.parametrize("floor", [Fleet(min_serving=1), Fleet(min_serving="34%", hosts=2)])
 def test_cap_a_drain_waits_for_the_floor_of_the_fleet(
-    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, floor: Fleet
 ) -> None:
     host.run(replicas=1, unavailable=1)
     host.up(1)
-    fleet = Fleet(min_serving=1)
     site = replace(host.simulation.site, state_dir=str(tmp_path))
     monkeypatch.setattr(host.simulation, "site", site)
-    runner = host.runner_of(replace(host.release, spec=replace(host.release.spec, fleet=fleet)))
+    runner = host.runner_of(replace(host.release, spec=replace(host.release.spec, fleet=floor)))
     with pytest.raises(Interrupted):
         host.do(Verb.DRAIN, runner=runner)
     driver = host.simulation.drivers[0]

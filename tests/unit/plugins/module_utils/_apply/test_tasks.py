@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,14 @@ CONTRACT: dict[str, Any] = {"command": ["drop"], "when": "after", "rollback_safe
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
     made = Host(tmp_path, monkeypatch, image(IMAGE_ID), image(OTHER_IMAGE_ID))
     monkeypatch.setattr(task_runner, "LOOK", 0.01)
+    made.engine.started_at = ago(0)
     yield made
     made.rig.close()
+
+
+def ago(seconds: float) -> str:
+    """Return the engine's time stamp of so long ago."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - seconds))
 
 
 def call(host: Host, spec: Any, when: str = "before_traffic", **more: Any) -> dict[str, Any]:
@@ -55,6 +62,13 @@ def the_task(host: Host) -> str:
     """Return the name of the one task that is there."""
     (found,) = host.engine.containers({names.TASK: ""})
     return found.name
+
+
+def the_failed(error: CutoverError) -> dict[str, Any]:
+    """Return what is told of the one task that failed."""
+    found: Any = error.details["tasks"]
+    (told,) = found
+    return dict(told)
 
 
 def free(host: Host) -> bool:
@@ -73,7 +87,17 @@ def test_it_runs_once_for_a_release_and_says_what_it_logged(host: Host) -> None:
     spec = host.spec("1", tasks={"migrate": MIGRATE})
     ended = ran(host, spec)
     assert (ended["status"], ended["changed"]) == ("done", True)
-    assert ended["tasks"] == [{"name": "migrate", "log": ["all done"]}]
+    (told,) = ended["tasks"]
+    assert 0 <= told.pop("seconds") <= time.time() - told.pop("began") < 60
+    assert told == {
+        "name": "migrate",
+        "release": ended["release"],
+        "when": "before_traffic",
+        "outcome": "ok",
+        "exit_code": 0,
+        "message": "",
+        "log": ["all done"],
+    }
     assert host.engine.containers({}) == () and free(host)
     before = host.traces()
     again = call(host, spec)
@@ -118,6 +142,14 @@ def test_ot_01_one_that_fails_is_removed_and_runs_again_the_next_time(host: Host
     assert "nothing was replaced" in failed.value.message
     assert failed.value.details["exit_code"] == 3
     assert failed.value.details["log"] == ["no such table: orders"]
+    told = the_failed(failed.value)
+    assert (told["outcome"], told["exit_code"]) == ("failed", 3)
+    assert (
+        told["message"]
+        == "task migrate ended with code 3; its log ends with: no such table: orders"
+    )
+    found = failed.value.details["journal"]
+    assert isinstance(found, list) and found[-1]["outcome"] == "failed"
     assert host.engine.containers({}) == () and free(host)
     rows = host.rig_rows()
     assert [(row["step"], row["outcome"]) for row in rows] == [
@@ -148,6 +180,44 @@ def test_ot_01_what_a_killed_run_left_is_waited_for_and_not_run_twice(host: Host
     ended = call(host, spec, turn={**taken, "epoch": second["epoch"], "resume": second["resume"]})
     assert ended["status"] == "done"
     assert [kind for kind, _name in host.engine.calls].count("start") == 1
+
+
+def test_ot_01_one_whose_time_was_over_while_no_run_was_there_is_stopped_by_the_next(
+    host: Host,
+) -> None:
+    spec = host.spec("1", tasks={"migrate": MIGRATE})
+    host.engine.started_at = ago(299)
+    call(host, spec)
+    taken: dict[str, Any] = {"holder": {"run": "run-2"}, "take_over": 1, "seconds": 5}
+    with pytest.raises(CutoverError, match="task migrate did not end within 300 s") as failed:
+        call(host, spec, turn=taken)
+    told = the_failed(failed.value)
+    assert told["seconds"] >= 299
+    assert host.engine.containers({}) == () and free(host)
+
+
+def test_ot_01_its_own_run_does_not_look_at_the_wall_clock(host: Host) -> None:
+    """A clock that is set forward, or an engine's that is wrong, ends no task early."""
+    spec = host.spec("1", tasks={"migrate": MIGRATE})
+    host.engine.started_at = ago(4000)
+    first = call(host, spec)
+    again = call(host, spec, turn={"epoch": first["epoch"], "resume": first["resume"]})
+    assert again["status"] == "more"
+
+
+@pytest.mark.parametrize(("began", "goes"), [(400, True), (200, False)])
+def test_ot_01_a_release_without_tasks_stops_one_whose_time_is_over(
+    host: Host, began: float, goes: bool
+) -> None:
+    host.engine.started_at = ago(began)
+    first = call(host, host.spec("1", tasks={"migrate": MIGRATE}))
+    name, other = the_task(host), host.spec("2", OTHER_IMAGE_ID)
+    left = f"remove {name}, a task whose time is over"
+    host.apply(other, take_over=1)
+    assert (not host.engine.containers({names.TASK: ""})) is goes
+    host.engine.started_at = ago(0)
+    assert (left in host.plan(other)["lines"]) is False
+    assert TaskRecords(str(host.state_dir), "shop").done(first["release"]) == frozenset()
 
 
 def test_ot_01_one_of_another_release_is_waited_for_first(host: Host) -> None:
@@ -320,7 +390,9 @@ def test_a_command_runs_in_the_image_that_runs_as_often_as_it_is_asked(host: Hos
         assert host.apply(host.spec("1"))["changed"] is False
         host.engine.crash(found.name, 0, f"report {number}")
         ended = call(host, wanted, "", command=["report"], turn={**turn, "resume": first["resume"]})
-        assert ended["tasks"] == [{"name": "adhoc", "log": [f"report {number}"]}]
+        (told,) = ended["tasks"]
+        assert (told["name"], told["when"], told["outcome"]) == ("adhoc", "adhoc", "ok")
+        assert (told["release"], told["log"]) == (ended["release"], [f"report {number}"])
     assert len(host.engine.containers({})) == 1, "its replica"
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet import Fleet
@@ -30,6 +32,7 @@ FLEET = {
     "min_serving": 3,
     "wait": 90,
 }
+FOUR_FIFTHS, HALF = ({"min_serving": share, "hosts": 2} for share in ("80%", "51%"))
 APART: list[dict[str, Any]] = [{"backend": "shop", "host": "lb1"}]
 
 
@@ -55,6 +58,47 @@ def test_the_replicas_of_two_hosts_have_different_names() -> None:
     assert not is_replica_name(name, scope("shop", ""), "web")
 
 
+def share(percent: int, hosts: int) -> Fleet:
+    """Return a fleet as a user asks for it."""
+    fleet = {"min_serving": f"{percent}%", "hosts": hosts}
+    return parse_spec(mapping(fleet=fleet)).fleet
+
+
+@given(st.integers(0, 100), st.integers(1, 40), st.integers(1, 100))
+def test_a_share_is_never_below_what_it_says(percent: int, hosts: int, replicas: int) -> None:
+    fleet, whole = share(percent, hosts), hosts * replicas
+    floor = fleet.floor(replicas)
+    assert 100 * floor >= percent * whole > 100 * (floor - 1)
+    assert floor <= whole
+    assert fleet.guards is (percent > 0)
+    assert fleet.floor(0) == 0
+
+
+@given(st.integers(1, 40), st.integers(1, 100))
+def test_all_of_it_leaves_only_surge_to_go(hosts: int, replicas: int) -> None:
+    assert share(100, hosts).floor(replicas) == hosts * replicas
+    options = {
+        "fleet": {"min_serving": "100%", "hosts": hosts},
+        "processes": {"web": {"port": 8080, "replicas": replicas}},
+    }
+    parse_spec(mapping(**options))
+    with pytest.raises(InvalidInput, match=r"^fleet\.min_serving: can never progress"):
+        parse_spec(mapping(**options, strategy={"max_surge": 0, "max_unavailable": replicas}))
+
+
+def test_a_share_is_read_back_and_told() -> None:
+    spec = parse_spec(mapping(fleet={"min_serving": "75%", "hosts": 3}))
+    assert parse_spec(to_mapping(spec)) == spec
+    assert spec.floors() == [
+        "of all hosts, targets of web that serve: never below 5 (fleet.min_serving: 75% of 2 on each of 3 hosts)"
+    ]
+    number = parse_spec(mapping(fleet={"min_serving": 4}))
+    assert number.floors() == [
+        "of all hosts, targets of web that serve: never below 4 (fleet.min_serving)"
+    ]
+    assert parse_spec(mapping()).floors() == []
+
+
 # (id, fleet, load balancers, more, path in the message, what is allowed)
 REFUSED: list[tuple[str, object, object, dict[str, Any], str, str]] = [
     ("B05", {"membr": "b1"}, None, {}, "fleet.membr", "did you mean member?"),
@@ -68,7 +112,13 @@ REFUSED: list[tuple[str, object, object, dict[str, Any], str, str]] = [
     ("B12-ports", {"ports": "80-90"}, None, {}, "fleet.ports", "must be a range of ports"),
     ("B12-ports-low", {"ports": "1000-1010"}, None, {}, "fleet.ports", "within 1024-65535"),
     ("B12-ports-back", {"ports": "2000-1999"}, None, {}, "fleet.ports", "within 1024-65535"),
-    ("min-serving", {"min_serving": "3"}, None, {}, "fleet.min_serving", "must be an integer 0-10000"),
+    ("min-serving", {"min_serving": "3"}, None, {}, "fleet.min_serving", "must be an integer 0-10000 or a percentage"),
+    ("min-serving-share", {"min_serving": "101%", "hosts": 2}, None, {}, "fleet.min_serving", "or a percentage such as 25%"),
+    ("min-serving-fraction", {"min_serving": "7.5%", "hosts": 2}, None, {}, "fleet.min_serving", "or a percentage such as 25%"),
+    ("share-of-what", {"min_serving": "75%"}, None, {}, "fleet.hosts", "is required, because min_serving is 75%"),
+    ("hosts", {"hosts": 0}, None, {}, "fleet.hosts", "must be an integer 1-1000"),
+    ("B18-share", FOUR_FIFTHS, None, {"strategy": {"max_surge": 0, "max_unavailable": 1}}, "fleet.min_serving", "can never progress: 4 of web"),
+    ("B18-recreate", {"min_serving": "51%", "hosts": 2}, None, {"strategy": {"type": "recreate"}}, "fleet.min_serving", "takes 2 of 4 away"),
     ("B21-wait", {"wait": 0}, None, {}, "fleet.wait", "must be a duration in whole seconds"),
     ("B56", {"member": "b1"}, [{"backend": "shop", "host": ""}], {}, "load_balancers[0].host", "must be the inventory name"),
     ("B56-mixed", {"member": "b1"}, [*APART, {"backend": "other"}], {}, "load_balancers[1].host", "is required, because"),
