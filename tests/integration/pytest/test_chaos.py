@@ -18,6 +18,7 @@ import pytest
 from tools.chaos import check
 from tools.chaos.cases import matrix, sample
 from tools.chaos.control import kill_first
+from tools.chaos.faults import await_balancer
 from tools.chaos.run import FAILED, PASSED, Options, run_case
 from tools.chaos.world import World, world
 
@@ -49,6 +50,20 @@ def test_cr_01_a_sample_of_the_matrix(site: World) -> None:
     bad = [(item.id, item.problems, item.kept) for item in results if item.outcome == FAILED]
     assert bad == [], f"seed {seed}"
     assert sum(item.outcome == PASSED for item in results) >= 2, results
+
+
+def test_cr_04_haproxy_that_was_reloaded_comes_back_with_the_engine(site: World) -> None:
+    """An engine takes any signal that it hands on for the wish to stop; that must not keep it from starting HAProxy."""
+    if site.engine is None:
+        pytest.skip("no second engine can run here, and this machine's is not restarted")
+    site.site.docker(
+        "kill", "--signal", "USR2", site.site.sample.balancer
+    )  # as the role reloads it
+    await_balancer(site.site)
+    site.engine.restart()
+    await_balancer(site.site)
+    assert site.site.play("replace", site.current).code == 0
+    check.converged(site.site, site.current, ())
 
 
 def test_the_load_sees_a_naive_order(site: World) -> None:
