@@ -47,7 +47,7 @@ claim: engine ## 300 cutovers in a row under 1,000 requests/s, beside naive orde
 model: test-packages ## search the model of the protocol with spin (FULL=1: larger, minutes and gigabytes)
 	@$(PYTHON) -m tools.model $(if $(FULL),--full)
 
-chaos: engine ## disturb runs at every point and see the next one put it right (CHAOS="--sample 60", build/chaos/)
+chaos: test-packages ## disturb runs at every point and see the next one put it right (CHAOS="--sample 60", build/chaos/)
 	@$(PYTHON) -m tools.chaos $(CHAOS)
 
 test-packages: engine

@@ -16,7 +16,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import (
+    AnsibleActionFail,
+    AnsibleAuthenticationFailure,
+    AnsibleConnectionFailure,
+)
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
@@ -25,7 +29,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._process import 
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._process import is_dead as _is_dead
 from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
-from ansible_collections.immutable.cutover.plugins.plugin_utils._next import log_end, what_next
+from ansible_collections.immutable.cutover.plugins.plugin_utils._next import (
+    LOST,
+    log_end,
+    what_next,
+)
 
 MODULE = "immutable.cutover.release_apply"
 FIRST_TURN, LONGEST_TURN = 6.0, 8.0
@@ -262,9 +270,15 @@ class ActionModule(ActionBase):
     def _module(
         self, name: str, arguments: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
-        answer: dict[str, Any] = self._execute_module(
-            module_name=name, module_args=arguments, task_vars=variables
-        )
+        try:
+            answer: dict[str, Any] = self._execute_module(
+                module_name=name, module_args=arguments, task_vars=variables
+            )
+        except AnsibleConnectionFailure as failure:
+            # Ansible ends the host as unreachable, and no task or handler of ours comes after that.
+            if not (self._task.check_mode or isinstance(failure, AnsibleAuthenticationFailure)):
+                self._say(LOST)
+            raise
         answer.pop("invocation", None)
         return answer
 

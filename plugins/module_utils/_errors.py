@@ -50,6 +50,10 @@ class Fenced(CutoverError):
     """A late step of a run whose lease another run has taken since."""
 
 
+class Repeated(Fenced):
+    """A late step of a call whose run is in a later call already: the run itself goes on."""
+
+
 class LeaseHeld(CutoverError):
     """Another run holds the deploy lease."""
 

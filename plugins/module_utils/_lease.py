@@ -7,6 +7,9 @@ C(guard): a lock of its own process, in which the epoch is checked. A run that l
 there ("fenced"), however late its step arrives. The lock is shared among the steps of one epoch and
 exclusive for changing the epoch, so that nobody takes over in the middle of a step.
 
+The same holds among the calls of one run. Ansible may make a call twice, when the connection was lost and it is told to
+try again, while the first one still works: the last one that took or renewed the lease is the one that may act.
+
 Who waits for the lease stands in line: first come, first served. A place that nobody has asked for in a while, whose
 time is over, or whose run is known to be dead, is given up.
 """
@@ -22,6 +25,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Cl
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     Fenced,
     LeaseHeld,
+    Repeated,
     StateError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._shown import span, who
@@ -72,6 +76,8 @@ class LeaseState:
     acquired: float
     renewed: float
     ttl: int
+    call: str = ""
+    """Which of the run's calls came last."""
 
     def expired(self, now: float) -> bool:
         """Whether nobody has renewed it for longer than it was granted; a clock set back counts as now."""
@@ -88,6 +94,8 @@ class Lease:
         self._file = os.path.join(self._folder, "lease.json")
         self._lock = os.path.join(self._folder, "lock")
         self._line_file = os.path.join(self._folder, "line.json")
+        self._call = ""
+        """What names this call, as soon as it has the lease."""
 
     def read(self) -> LeaseState:
         """Return the lease as it is now."""
@@ -119,14 +127,14 @@ class Lease:
             if epoch and state.epoch != epoch:
                 raise self._fenced(epoch, state)
             if state.holder is not None and state.holder.run == holder.run:
-                return self._write(LeaseState(state.epoch, holder, state.acquired, now, ttl))
+                return self._take(LeaseState(state.epoch, holder, state.acquired, now, ttl))
             line = self._line(now, gone)
             refusal = self.refusal(state, holder, take_over, line)
             if refusal is not None:
                 self._stand(line, holder, now, waits)
                 raise refusal
             self._stand(line, holder, now, 0.0)
-            return self._write(LeaseState(state.epoch + 1, holder, now, now, ttl))
+            return self._take(LeaseState(state.epoch + 1, holder, now, now, ttl))
 
     def refusal(
         self,
@@ -169,20 +177,19 @@ class Lease:
             state = self.read()
             if state.holder is None or state.holder.run != run:
                 raise self._fenced(epoch, state)
-            self._write(
-                LeaseState(state.epoch, state.holder, state.acquired, self._clock.now(), ttl)
-            )
+            self._check_call(state)
+            self._write(replace(state, renewed=self._clock.now(), ttl=ttl))
 
     def release(self, run: str) -> bool:
-        """Give the lease back; False when this run does not hold it (any more)."""
+        """Give the lease back; False when this run does not hold it (any more), or is in a later call already."""
         held = self.read().holder
         if held is None or held.run != run:  # nobody but this run makes itself the holder
             return False
         with file_lock(self._lock, shared=False, clock=self._clock):
             state = self.read()
-            if state.holder is None or state.holder.run != run:
+            if state.holder is None or state.holder.run != run or self._late(state):
                 return False
-            self._write(LeaseState(state.epoch, None, state.acquired, self._clock.now(), 0))
+            self._write(replace(state, holder=None, renewed=self._clock.now(), ttl=0))
             return True
 
     @contextlib.contextmanager
@@ -190,9 +197,27 @@ class Lease:
         """Let one step act, if the epoch still is this run's."""
         with file_lock(self._lock, shared=True, clock=self._clock):
             current = self.read()
+            if current.epoch == epoch:
+                self._check_call(current)
             if current.epoch != epoch or current.holder is None:
                 raise self._fenced(epoch, current)
             yield
+
+    def _take(self, state: LeaseState) -> LeaseState:
+        """Write it down for this call: from now on no step of an earlier call of the same run gets in."""
+        self._call = os.urandom(6).hex()
+        return self._write(replace(state, call=self._call))
+
+    def _late(self, state: LeaseState) -> bool:
+        return bool(self._call) and state.call != self._call
+
+    def _check_call(self, state: LeaseState) -> None:
+        if self._late(state):
+            raise Repeated(
+                f"fenced: epoch {state.epoch}, a later call of the same run works now; this one changes nothing more",
+                epoch=state.epoch,
+                current=state.epoch,
+            )
 
     @staticmethod
     def _fenced(epoch: int, current: LeaseState) -> Fenced:
@@ -282,4 +307,6 @@ def _from_json(data: Mapping[str, object], path: str) -> LeaseState:
     ):
         raise StateError(f"{path}: is damaged; nothing was changed")
     acquired, renewed, ttl = (float(value) for value in times if isinstance(value, (int, float)))
-    return LeaseState(epoch, _holder(holder) if holder else None, acquired, renewed, int(ttl))
+    who_has_it = _holder(holder) if holder else None
+    call = str(data.get("call") or "")
+    return LeaseState(epoch, who_has_it, acquired, renewed, int(ttl), call)

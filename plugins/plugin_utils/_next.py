@@ -9,6 +9,11 @@ from typing import Any
 
 _COMES_UP = ("start", "ready", "warm", "register", "check", "activate", "confirm")
 _LONGEST = 200
+LOST = (
+    "the host cannot be reached any more: what works there goes on until its call is over, nothing is rolled back. "
+    "Next: the playbook status when the host answers, then the same playbook again"
+)
+"""What is told where the connection, and with it every answer of the host, was lost."""
 
 
 def log_end(result: Mapping[str, Any]) -> str:

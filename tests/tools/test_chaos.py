@@ -54,12 +54,16 @@ def test_cr_01_the_matrix_has_every_point_and_fault_and_next_run() -> None:
     assert matrix() == cases, "the same each time"
     without = {case.fault.name for case in matrix(own_engine=False)}
     assert set(FAULTS) - without == {"engine_restart", "engine_hangs"}
+    without = {case.fault.name for case in matrix(over_ssh=False)}
+    assert set(FAULTS) - without == {"host_unreachable", "connection_cut"}
+    for name in ("kill_module", "connection_cut"):
+        assert all(case.point.in_module for case in cases if case.fault.name == name)
 
 
 def test_cr_01_a_sample_is_the_same_for_a_seed_and_has_every_fault_alike() -> None:
     cases = matrix()
-    drawn = sample(cases, 5, 36)
-    assert drawn == sample(cases, 5, 36) != sample(cases, 6, 36)
+    drawn = sample(cases, 5, 3 * len(FAULTS))
+    assert drawn == sample(cases, 5, len(drawn)) != sample(cases, 6, len(drawn))
     assert sample(cases, 5, 12) == drawn[:12], "a longer sample begins as a shorter one"
     assert set(collections.Counter(case.fault.name for case in drawn).values()) == {3}
     assert len(sample(cases[:4], 5, 9)) == 4
@@ -83,6 +87,8 @@ CURRENT, OLDER, KILLED, THIRD = (Release(name, "1", Path(name)) for name in "cok
         ("step", "pause", "rollback", [CURRENT]),
         ("task", "kill", "rollback", [CURRENT, OLDER]),
         ("task", "pause", "third", [THIRD, KILLED]),
+        ("task", "host_unreachable", "third", [THIRD, KILLED]),
+        ("step", "connection_cut", "rollback", [CURRENT]),
         ("step", "lb_restart", "rollback", [CURRENT, OLDER]),
         ("step", "lb_restart", "third", [THIRD]),
     ],

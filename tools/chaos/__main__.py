@@ -23,6 +23,7 @@ from tools.chaos.cases import Case, chosen, matrix, sample
 from tools.chaos.control import kill_first
 from tools.chaos.engine import NoEngine
 from tools.chaos.faults import FAULTS
+from tools.chaos.remote import NoCable
 from tools.chaos.run import FAILED, FLAKY, PASSED, UNREACHED, Options, Result, run_case
 from tools.chaos.world import FOLDER, World, world
 from tools.sample import ROOT
@@ -62,6 +63,14 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="use this machine's engine, and leave out what disturbs it",
     )
+    parse.add_argument(
+        "--ssh",
+        action="store_true",
+        help="have every run go over ssh, not only where the fault needs it",
+    )
+    parse.add_argument(
+        "--no-ssh", action="store_true", help="leave out what needs a controller of its own"
+    )
     return parse
 
 
@@ -88,12 +97,18 @@ def go_through(
         results.append(result)
         print(
             f"[{number}/{len(cases)}] {result.outcome:9} {result.seconds:5.0f} s  {case.id}: at {result.landed}, "
+            f"ended with {_codes(result)}, "
             f"{result.planned} requests, {result.failed} failed ({result.excused} excused)",
             flush=True,
         )
         for problem in result.problems:
             print(f"    {' '.join(problem.split())[:400]}", flush=True)
     return results
+
+
+def _codes(result: Result) -> str:
+    by = f", by {result.by}" if result.by else ""
+    return " and ".join(str(code) for code in result.ended) + by
 
 
 def versions(site: World) -> dict[str, str]:
@@ -127,17 +142,23 @@ def main(words: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(words)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stop)
-    cases = matrix(own_engine=not arguments.host_engine)
+    cases = matrix(own_engine=not arguments.host_engine, over_ssh=not arguments.no_ssh)
     selected = select(arguments, cases)
     if arguments.list:
         print("\n".join(case.id for case in selected))
         return 0
-    options = Options(arguments.seed, arguments.rate, arguments.pause, arguments.hang)
+    options = Options(
+        arguments.seed, arguments.rate, arguments.pause, arguments.hang, arguments.ssh
+    )
     try:
         return run(arguments, cases, selected, options)
     except NoEngine as error:
         without = ", ".join(name for name, fault in FAULTS.items() if fault.own_engine)
         print(f"{error}\nuse --host-engine, which leaves out {without}", file=sys.stderr)
+        return 2
+    except NoCable as error:
+        without = ", ".join(name for name, fault in FAULTS.items() if fault.over_ssh)
+        print(f"{error}\nuse --no-ssh, which leaves out {without}", file=sys.stderr)
         return 2
 
 
@@ -158,7 +179,7 @@ def run(
     else:
         RESULTS.unlink(missing_ok=True)
     print(f"{len(selected)} of {len(cases)} cases, seed {arguments.seed}", flush=True)
-    with world(with_engine=not arguments.host_engine) as site:
+    with world(with_engine=not arguments.host_engine, with_ssh=not arguments.no_ssh) as site:
         about: dict[str, object] = {
             "date": datetime.date.today().isoformat(),
             "seed": arguments.seed,

@@ -46,17 +46,17 @@ def follow_ups() -> tuple[str, ...]:
     return tuple(then for then, playbook in PLAYBOOKS.items() if playbook in there)
 
 
-def matrix(*, own_engine: bool = True) -> list[Case]:
-    """Return every case; without an engine of the harness's own those that need none."""
-    return list(_matrix(own_engine))
+def matrix(*, own_engine: bool = True, over_ssh: bool = True) -> list[Case]:
+    """Return every case; what needs an engine of the harness's own, or a controller that is apart, only with one."""
+    return list(_matrix(own_engine, over_ssh))
 
 
-def _matrix(own_engine: bool) -> Iterator[Case]:
+def _matrix(own_engine: bool, over_ssh: bool) -> Iterator[Case]:
     for point in points():
         for fault in FAULTS.values():
-            if fault.own_engine and not own_engine:
+            if fault.own_engine > own_engine or fault.over_ssh > over_ssh:
                 continue
-            if fault.name == "kill_module" and not point.in_module:
+            if fault.in_module and not point.in_module:
                 continue
             for then in follow_ups():
                 yield Case(point, fault, then)

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tools.chaos.rig import eventually
+from tools.chaos.process import eventually
 from tools.sample import environment
 
 PATIENCE = 60.0

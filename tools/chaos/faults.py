@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from tools.chaos import check
 from tools.chaos.engine import OwnEngine
-from tools.chaos.rig import NotReached, Playing, Process, Site, eventually
+from tools.chaos.process import Process, eventually
+from tools.chaos.remote import Remote
+from tools.chaos.rig import NotReached, Playing, Site
 
 CONTROLLER, FAMILY, EVERYTHING = 0, 1, 99
 """How deep a kill goes: ansible-playbook itself, its worker processes as well, or also what works on the target."""
@@ -33,6 +35,7 @@ class Scene:
     engine: OwnEngine | None
     pause: float
     hang: float
+    remote: Remote | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ class Fault:
     loses: str = NOTHING
     own_engine: bool = False
     """Whether it needs an engine that may be disturbed."""
+    over_ssh: bool = False
+    """Whether the run has to reach the host by ssh, from a controller of its own."""
+    in_module: bool = False
+    """Whether it needs a module that works on the target."""
     undoes: bool = False
     """Whether the run may fail by it and then go back by itself."""
 
@@ -72,15 +79,18 @@ def _signal(number: int, *, group: bool) -> Callable[[Scene], None]:
     return send
 
 
-def _kill_module(scene: Scene) -> None:
+def _await_module(scene: Scene) -> None:
     """Between two calls there is none for a moment."""
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        if scene.run.module() is not None:
-            scene.run.kill_module()
-            return
+    while scene.run.module() is None:
+        if time.monotonic() > deadline:
+            raise NotReached("no module runs")
         time.sleep(0.01)
-    raise NotReached("no module runs")
+
+
+def _kill_module(scene: Scene) -> None:
+    _await_module(scene)
+    scene.run.kill_module()
 
 
 def _lose_connection(scene: Scene) -> None:
@@ -99,7 +109,7 @@ def _pause(scene: Scene) -> Later:
 
 def _continue(stopped: list[Process]) -> None:
     for process in stopped:
-        process.send(signal.SIGCONT)
+        process.resume()
 
 
 def _reload(scene: Scene) -> None:
@@ -121,6 +131,28 @@ def _answers(site: Site) -> bool:
         return bool(check.targets(site))
     except (OSError, IndexError):
         return False
+
+
+def _pull_cable(scene: Scene) -> Later:
+    """The host cannot be reached; what works on it goes on, and whoever waits for it is not told."""
+    remote = _remote(scene)
+    # What holds the dead connections on the host ends when it has something to say, and that may be later.
+    sessions = {process.pid for process in scene.run.sessions()}
+    scene.run.last_words = [item for item in scene.run.tree() if item.pid not in sessions]
+    remote.cable.pull()
+    return Later(scene.hang, remote.cable.plug)
+
+
+def _cut_connection(scene: Scene) -> None:
+    _await_module(scene)
+    scene.run.last_words = scene.run.tree()
+    for session in scene.run.sessions():
+        session.send(signal.SIGKILL)
+
+
+def _remote(scene: Scene) -> Remote:
+    assert scene.remote is not None, "this fault is only for a run over ssh"
+    return scene.remote
 
 
 def _engine(scene: Scene) -> OwnEngine:
@@ -155,7 +187,7 @@ _FAULTS = (
         "SIGINT of its process group, as Ctrl-C in a terminal",
         _signal(signal.SIGINT, group=True),
     ),
-    Fault("kill_module", "SIGKILL of the module on the target", _kill_module),
+    Fault("kill_module", "SIGKILL of the module on the target", _kill_module, in_module=True),
     Fault(
         "pause",
         "SIGSTOP of everything, SIGCONT after --pause seconds; the next run does not wait",
@@ -194,6 +226,20 @@ _FAULTS = (
         "connection_lost",
         "the connection to the host is gone (Ansible's worker killed); the module goes on",
         _lose_connection,
+    ),
+    Fault(
+        "host_unreachable",
+        "over ssh: no packet comes through between controller and host for --hang seconds",
+        _pull_cable,
+        lives=True,
+        over_ssh=True,
+    ),
+    Fault(
+        "connection_cut",
+        "over ssh: the host's end of the connection is killed; the module goes on",
+        _cut_connection,
+        over_ssh=True,
+        in_module=True,
     ),
 )
 FAULTS = {fault.name: fault for fault in _FAULTS}

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tools.chaos.process import Process, eventually, tree
+from tools.chaos.remote import Door, Remote
 from tools.made import checkout
 from tools.sample import PLAYBOOK, ROOT, Sample, environment, free_port, images
 
@@ -29,71 +31,6 @@ VERSIONS = ("1.0.0", "1.1.0")
 
 class NotReached(AssertionError):
     """The moment of a run that was waited for did not come."""
-
-
-def eventually(holds: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for something that must come true."""
-    deadline = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < deadline, f"not within {seconds:g} s"
-        time.sleep(0.003)
-
-
-@dataclass(frozen=True)
-class Process:
-    """One process of a tree: its start time keeps it apart from a later one of the same pid."""
-
-    pid: int
-    started: str
-    depth: int
-
-    @property
-    def alive(self) -> bool:
-        """Whether it has not ended."""
-        found = _stat(self.pid)
-        return found is not None and found[1] == self.started
-
-    def send(self, number: int) -> None:
-        """Send it a signal, if it is still the same."""
-        if self.alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-    def stop(self) -> None:
-        """SIGSTOP it, and return when none of its threads runs any more: on a busy machine that takes a moment."""
-        self.send(signal.SIGSTOP)
-        eventually(lambda: not self.alive or _threads(self.pid) <= {"T", "Z", "X"})
-
-
-def _threads(pid: int) -> set[str]:
-    """Return the states of the threads of a process; those that have just ended have none."""
-    found = set()
-    for path in Path(f"/proc/{pid}/task").glob("*/stat"):
-        with contextlib.suppress(OSError):
-            found.add(path.read_text(encoding="utf-8").rpartition(")")[2].split()[0])
-    return found
-
-
-def _stat(pid: int) -> tuple[int, str] | None:
-    """Return parent and start time of a process that has not ended."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    return None if fields[0] in "ZX" else (int(fields[1]), fields[19])
-
-
-def tree(root: int) -> list[Process]:
-    """Return a process and everything below it, nearest first."""
-    table = {int(entry): _stat(int(entry)) for entry in os.listdir("/proc") if entry.isdigit()}
-    found: list[Process] = []
-    level, depth = [root], 0
-    while level:
-        found += [Process(pid, here[1], depth) for pid in level if (here := table.get(pid))]
-        level = [pid for pid, here in table.items() if here and here[0] in level]
-        depth += 1
-    return found
 
 
 def _heed_interrupts() -> None:
@@ -148,14 +85,24 @@ class Playing:
     """An ansible-playbook process, and the orphans that it leaves when it is killed."""
 
     def __init__(
-        self, site: Site, playbook: str, release: Release, options: tuple[str, ...]
+        self,
+        site: Site,
+        playbook: str,
+        release: Release,
+        options: tuple[str, ...],
+        remote: Remote | None = None,
     ) -> None:
         self.site = site
         self.before = site.lease()["epoch"]
         self.log = site.folder / f"{time.monotonic_ns()}.log"
         self.last_words: list[Process] = []
         self._tail = Tail(site.journal)
-        command = [str(PLAYBOOK), "-i", str(ROOT / "inventories" / "local")]
+        inventory, enter = ROOT / "inventories" / "local", []
+        self._door: Door | None = None
+        if remote is not None:
+            self._door = remote.door(site.on_host())
+            inventory, enter = self._door.inventory(inventory), remote.cable.enter()
+        command = [*enter, str(PLAYBOOK), "-i", str(inventory)]
         command += [f"immutable.cutover.{playbook}", "-e", f"@{release.spec}", *options]
         # Each task is named when it begins, not only when it has a result.
         variables = environment(site.sample.engine) | {"ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
@@ -192,13 +139,23 @@ class Playing:
         return self._process.poll() is not None
 
     def tree(self) -> list[Process]:
-        """Return its processes."""
-        return tree(self._process.pid)
+        """Return its processes, those on the target last."""
+        return [*tree(self._process.pid), *(self._door.tree() if self._door else [])]
 
     def module(self) -> Process | None:
         """Return the process that works on the target, if one does now."""
-        below = [process for process in self.tree() if process.depth >= MODULE_DEPTH]
-        return below[-1] if below else None
+        working = self.working()
+        return working[-1] if working else None
+
+    def working(self) -> list[Process]:
+        """Return what works on the target now, nearest first."""
+        if self._door is not None:
+            return self._door.working()
+        return [process for process in self.tree() if process.depth >= MODULE_DEPTH]
+
+    def sessions(self) -> list[Process]:
+        """Return what holds its connections on the target; nothing where it needs none."""
+        return self._door.sessions() if self._door else []
 
     def until(self, holds: Callable[[Playing], object], seconds: float = 240.0) -> None:
         """Wait for a moment of this run; it must not end before."""
@@ -257,6 +214,8 @@ class Playing:
         for process in [*self.last_words, *(self.tree() if self._process.poll() is None else [])]:
             process.send(signal.SIGKILL)
         self._process.wait()
+        if self._door is not None:
+            self._door.close()
 
 
 class Site:
@@ -327,10 +286,17 @@ class Site:
         path.write_text(json.dumps(variables))
         return Release(mark, version, path)
 
-    def start(self, playbook: str, release: Release, *options: str) -> Playing:
-        """Start a playbook."""
-        self._playing.append(Playing(self, playbook, release, options))
+    def start(
+        self, playbook: str, release: Release, *options: str, remote: Remote | None = None
+    ) -> Playing:
+        """Start a playbook, on this machine or on a controller that reaches it by ssh alone."""
+        self._playing.append(Playing(self, playbook, release, options, remote))
         return self._playing[-1]
+
+    def on_host(self) -> dict[str, str]:
+        """Return what a module finds in its environment on the host, whoever the controller is."""
+        engine = {"DOCKER_HOST": self.sample.engine} if self.sample.engine else {}
+        return {"PYTHONDONTWRITEBYTECODE": "1", **engine, **self.environment}
 
     def play(self, playbook: str, release: Release, *options: str) -> Ended:
         """Run a playbook to its end."""

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from tools.chaos import check
 from tools.chaos.cases import AGAIN, PLAYBOOKS, RECOVER, THIRD, Case
 from tools.chaos.faults import MEANWHILE, UNTIL_NEXT, Fault, Later, Scene
 from tools.chaos.moments import wait_for
+from tools.chaos.remote import Remote
 from tools.chaos.rig import Ended, NotReached, Playing, Release
 from tools.chaos.world import FOLDER, SECRET, World
 from tools.loadgen import Load
@@ -27,6 +28,8 @@ from tools.loadgen.outcome import OK, Row
 PASSED, FAILED, FLAKY, UNREACHED = "passed", "failed", "flaky", "unreached"
 PATIENT = ("--slow", "1-2", "--timeout", "120", "--connect-timeout", "60")
 """On a busy host, or while something hangs, an answer may be late; that it is late is no loss."""
+TTL = 10
+"""Seconds after which a lease ends whose holder is on another controller, where nobody here can see that it is dead."""
 SETTLE = 2.0
 """After a restart HAProxy takes all servers for up until its first checks."""
 
@@ -39,6 +42,8 @@ class Options:
     rate: float = 60.0
     pause: float = 60.0
     hang: float = 30.0
+    over_ssh: bool = False
+    """Whether every run goes over ssh, not only where the fault needs it."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Result:
     problems: tuple[str, ...] = ()
     landed: str = ""
     """The last row of the journal when the fault came."""
+    by: str = ""
+    """How the next run reached the host: from the controller of the disturbed one (C(ssh)), or from another one."""
     ended: tuple[int | None, ...] = ()
     """Exit codes of the run that was disturbed (negative: by which signal) and of the one after it."""
     planned: int = 0
@@ -74,6 +81,7 @@ class Account:
     began: float = 0.0
     over: float = 0.0
     landed: str = ""
+    by: str = ""
     reached: bool = True
     codes: list[int | None] = field(default_factory=list)
     logs: list[Path] = field(default_factory=list)
@@ -124,6 +132,7 @@ class CaseRun:
         self._random = case.random(options.seed)
         self._account = Account()
         self._rows = check.tail(self._site)
+        self._apart = world.remote if case.fault.over_ssh or options.over_ssh else None
 
     def go(self) -> Result:
         """Run and judge it."""
@@ -155,6 +164,7 @@ class CaseRun:
             outcome=outcome,
             problems=tuple(account.problems),
             landed=account.landed,
+            by=account.by,
             ended=tuple(account.codes),
             planned=books.planned,
             accounted=books.accounted,
@@ -168,12 +178,15 @@ class CaseRun:
         world, case, account = self._world, self._case, self._account
         older = world.older()
         killed = self._release()
-        run = self._site.start("replace", killed)
+        run = self._site.start("replace", killed, remote=self._apart)
         account.logs.append(run.log)
         third = world.release(surge=2) if case.then == THIRD else killed
-        with self._fault(run):
+        remote = self._way()
+        with self._fault(run) as over:
             account.landed = _landed(run)
-            follow = self._site.start(PLAYBOOKS[case.then], third)
+            if remote is not None:
+                over()
+            follow = self._site.start(PLAYBOOKS[case.then], third, remote=remote)
             account.logs.append(follow.log)
             ended = follow.end(240 + self._options.pause)
         if case.fault.loses == UNTIL_NEXT:
@@ -184,9 +197,19 @@ class CaseRun:
         known = Known(killed, third, world.current, older)
         self._judge(allowed(case, known, reached=account.reached))
 
+    def _way(self) -> Remote | None:
+        """Choose how the next run gets to the host: as this one, once that works again, or at once from elsewhere."""
+        if self._apart is None or (self._case.fault.over_ssh and self._random.random() < 0.5):
+            return None
+        self._account.by = "ssh"
+        return self._apart
+
     @contextlib.contextmanager
-    def _fault(self, run: Playing) -> Iterator[None]:
-        """Let it happen; what has to be done later is done while the body runs, or at the latest after it."""
+    def _fault(self, run: Playing) -> Iterator[Callable[[], None]]:
+        """Let it happen; what has to be done later is done while the body runs, or at the latest after it.
+
+        Gives what waits until that was done, where the fault is between controller and host.
+        """
         account = self._account
         later: Later | None = None
         try:
@@ -200,14 +223,15 @@ class CaseRun:
         if timer:
             timer.start()
         try:
-            yield
+            yield timer.join if timer and self._case.fault.over_ssh else lambda: None
         finally:
             if timer:
                 timer.join()
 
     def _scene(self, run: Playing) -> Scene:
         options = self._options
-        return Scene(run, self._site, self._world.engine, options.pause, options.hang)
+        world = self._world
+        return Scene(run, self._site, world.engine, options.pause, options.hang, world.remote)
 
     def _release(self) -> Release:
         case = self._case
@@ -216,6 +240,8 @@ class CaseRun:
         if case.fault.name == "pause":
             # Its lease ends in the middle of the pause.
             lease["ttl"] = max(5, int(self._options.pause / 4))
+        if self._apart is not None:
+            lease["ttl"] = TTL
         if case.then == RECOVER:
             # It would be told who is in the way, and do nothing, while a run that lives has the lease.
             lease["wait"] = 300

@@ -16,6 +16,7 @@ from pathlib import Path
 from tools.chaos import check
 from tools.chaos.engine import NoEngine, OwnEngine, own_engine
 from tools.chaos.faults import await_balancer
+from tools.chaos.remote import NoCable, Remote, remote
 from tools.chaos.rig import Release, Site
 from tools.made import checkout
 from tools.sample import ROOT, Sample, bake, free_port, images
@@ -37,9 +38,10 @@ class Broken(Exception):
 class World:
     """A site on which one release runs, and the releases that were deployed there."""
 
-    def __init__(self, site: Site, engine: OwnEngine | None) -> None:
+    def __init__(self, site: Site, engine: OwnEngine | None, remote: Remote | None) -> None:
         self.site = site
         self.engine = engine
+        self.remote = remote
         self._releases: dict[str, Release] = {}
         site.secret.write_text(SECRET, encoding="utf-8")
         self.deploy(surge=2)
@@ -73,6 +75,8 @@ class World:
         self.site.tidy()
         if self.engine is not None:
             self.engine.resume()
+        if self.remote is not None:
+            self.remote.cable.plug()
         await_balancer(self.site)
         if self._try_to_deploy():
             return
@@ -92,10 +96,13 @@ class World:
 
 
 @contextlib.contextmanager
-def world(*, with_engine: bool = True, needs_it: bool = True) -> Iterator[World]:
+def world(
+    *, with_engine: bool = True, with_ssh: bool = True, needs_it: bool = True
+) -> Iterator[World]:
     """Set everything up, and take it away at the end; one at a time in a lane.
 
-    Without an engine of its own the site is on the machine's. Raises NoEngine when none can run and C(needs_it).
+    Without an engine of its own the site is on the machine's, without a controller that is apart there are no runs over
+    ssh. Raises NoEngine or NoCable when it cannot be had and C(needs_it).
     """
     bake()
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -106,7 +113,7 @@ def world(*, with_engine: bool = True, needs_it: bool = True) -> Iterator[World]
         engine = _engine(stack, needs_it) if with_engine else None
         sample = Sample(NAME, FOLDER, free_port(), engine.url if engine else "")
         site = stack.enter_context(_site(sample))
-        yield World(site, engine)
+        yield World(site, engine, _remote(stack, needs_it) if with_ssh else None)
 
 
 def _engine(stack: contextlib.ExitStack, needed: bool) -> OwnEngine | None:
@@ -119,6 +126,15 @@ def _engine(stack: contextlib.ExitStack, needed: bool) -> OwnEngine | None:
     known = images()
     engine.load([known[name]["image_id"] for name in IMAGES])  # a tag may be another checkout's
     return engine
+
+
+def _remote(stack: contextlib.ExitStack, needed: bool) -> Remote | None:
+    try:
+        return stack.enter_context(remote(NAME, STATE / "ssh"))
+    except NoCable:
+        if needed:
+            raise
+        return None
 
 
 @contextlib.contextmanager

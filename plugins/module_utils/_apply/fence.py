@@ -41,4 +41,4 @@ class Fence(Lease):
             ):
                 raise self._fenced(epoch, state)
             now = self._clock.now()
-            self._write(LeaseState(epoch, holder, state.acquired or now, now, ttl))
+            self._take(LeaseState(epoch, holder, state.acquired or now, now, ttl))

@@ -33,6 +33,8 @@ except ImportError:
 
 _BINARY = ["/usr/sbin/haproxy"]
 _STOP_SECONDS = 10
+_COMES_BACK = {"Name": "always"}
+"""Not C(unless-stopped): engines take every signal that they hand on, also the one that reloads, for a wish to stop."""
 _BIND_AS_ROOT = ["NET_BIND_SERVICE", "SETGID", "SETUID"]
 """What a master that runs as root keeps: bind the ports, and let its workers be an ordinary user."""
 
@@ -108,7 +110,7 @@ class LoadBalancerContainer:
         engine, and when that dies clients are refused although HAProxy runs."""
         return self._client.create_host_config(
             network_mode=network,
-            restart_policy={"Name": "unless-stopped"} if network != "none" else None,
+            restart_policy=_COMES_BACK if network != "none" else None,
             read_only=True,
             cap_drop=["ALL"],
             cap_add=_BIND_AS_ROOT if self._spec.needs_root else None,
@@ -129,6 +131,9 @@ class LoadBalancerContainer:
     def reload(self, found: Mapping[str, Any]) -> None:
         """Have the master read the file again; leaving workers finish what they have."""
         with self._errors("reload it"):
+            if found["HostConfig"]["RestartPolicy"]["Name"] != _COMES_BACK["Name"]:
+                # It was made by an earlier version.
+                self._client.update_container(found["Id"], restart_policy=_COMES_BACK)
             self._client.kill(found["Id"], "SIGUSR2")
 
     def remove(self, found: Mapping[str, Any] | None) -> None:

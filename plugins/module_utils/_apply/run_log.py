@@ -14,7 +14,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.call impo
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import ReleaseRecord
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    Fenced,
+    Repeated,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import (
     ENDS,
     RUN,
@@ -55,6 +59,8 @@ class RunLog:
     def end(self, outcome: Outcome, undoes: str) -> None:
         """Write how it ended, and what a person has to know of it; one that was rolled back has failed."""
         step, error = outcome.failed_step, outcome.error
+        if self._late(error):
+            return
         detail: dict[str, object] = {}
         if error is not None:
             said = f"{step.verb.value} failed: {error.message}" if step else error.message
@@ -70,9 +76,18 @@ class RunLog:
     def fail(self, error: CutoverError, epoch: int) -> None:
         """Write that it ended outside of any step, if it has, or had with C(epoch), the lease."""
         self.epoch = self.epoch or epoch
-        if self.epoch:
+        if self.epoch and not self._late(error):
             outcome = "fenced" if isinstance(error, Fenced) else "failed"
             self._append(outcome, {"message": error.message})
+
+    def _late(self, error: CutoverError | None) -> bool:
+        """Whether a later call of the same run has, or will have, the last word."""
+        if not isinstance(error, Fenced):
+            return False
+        words = [row for row in self._journal.runs() if row.get("run") == self._run]
+        last = words[-1].get("outcome") if words else "begin"
+        # That it was interrupted is what others took it for.
+        return isinstance(error, Repeated) or last not in ("begin", "interrupted")
 
     def _append(
         self, outcome: str, detail: Mapping[str, object], of: Mapping[str, object] | None = None

@@ -24,14 +24,13 @@ from tools.chaos import check
 from tools.chaos.faults import CONTROLLER, EVERYTHING, FAMILY
 from tools.chaos.moments import Forked, Moment, leased, said
 from tools.chaos.moments import step as journal
+from tools.chaos.process import Process, eventually
 from tools.chaos.rig import (
     MODULE_DEPTH,
     REPLICAS,
     Playing,
-    Process,
     Release,
     Site,
-    eventually,
     own_site,
 )
 from tools.loadgen import Load

@@ -13,7 +13,8 @@ import jsonschema
 import pytest
 
 from tools.chaos import check
-from tools.chaos.rig import Playing, Release, Site, eventually, own_site
+from tools.chaos.process import eventually
+from tools.chaos.rig import Playing, Release, Site, own_site
 from tools.sample import ROOT, rows
 
 EVERYTHING = 99

@@ -309,11 +309,14 @@ def test_another_port_is_a_reload(site: Site) -> None:
     assert site.play()["failed"] == 0
     site.up("one")
     container, first = site.container(), site.port
+    assert container.attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
+    container.update(restart_policy={"Name": "unless-stopped"})  # as earlier versions made it
     site.port = free_port()
     binds = (("shop", first), ("more", site.port))
     backends = [{"name": name, "bind": f"127.0.0.1:{port}"} for name, port in binds]
     assert site.play(load_balancer_backends=backends)["failed"] == 0
     assert site.container().id == container.id
+    assert site.container().attrs["HostConfig"]["RestartPolicy"]["Name"] == "always"
     assert "No server is available" in site.get()
     site.port = first
     assert site.get() == "one"

@@ -13,7 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleActionFail
+from ansible.errors import (
+    AnsibleActionFail,
+    AnsibleAuthenticationFailure,
+    AnsibleConnectionFailure,
+)
 from ansible.playbook.task import Task
 
 from ansible_collections.immutable.cutover.plugins.action import release_apply
@@ -42,6 +46,8 @@ class Scripted(ActionModule):
     ) -> Answer:
         turn = dict(module_args.get("turn") or {})
         self.calls.append({**module_args, "turn": turn, "module": module_name})
+        if "raises" in self.answers[0]:
+            raise self.answers.pop(0)["raises"]
         return {"invocation": {"module_args": "not for anybody"}, **self.answers.pop(0)}
 
 
@@ -53,13 +59,20 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     clock = FakeClock()
     monkeypatch.setattr(release_apply, "SystemClock", lambda: clock)
 
-    def make(*answers: Answer, check: bool = False, variables: Any = None, **options: Any) -> Any:
+    def make(
+        *answers: Answer,
+        check: bool = False,
+        variables: Any = None,
+        said: list[str] | None = None,
+        **options: Any,
+    ) -> Any:
         arguments = {"spec": SPEC, **options}
         task = Task()
         task.action, task.args, task.check_mode = release_apply.MODULE, arguments, check
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
         action = Scripted(task, connection, None, None, None, None)
-        action.answers, action.calls, action.said = list(answers), [], []
+        action.answers, action.calls = list(answers), []
+        action.said = [] if said is None else said
         action._display = SimpleNamespace(display=action.said.append)
         action.clock = clock
         result = action.run(None, {"inventory_hostname": "h1", **(variables or {})})
@@ -350,6 +363,24 @@ def test_an_orphan_makes_no_call(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         AnsibleActionFail, match="controller process is gone; this worker changes nothing"
     ):
         run()
+
+
+@pytest.mark.parametrize(
+    ("check", "failure", "told"),
+    [
+        (False, AnsibleConnectionFailure, 1),
+        (False, AnsibleAuthenticationFailure, 0),
+        (True, AnsibleConnectionFailure, 0),
+    ],
+)
+def test_cr_05_a_lost_host_is_unreachable_and_what_that_means_is_told(
+    run: Run, check: bool, failure: type[Exception], told: int
+) -> None:
+    said: list[str] = []
+    with pytest.raises(failure, match="timed out"):
+        run({"raises": failure("timed out")}, check=check, said=said)
+    assert len(said) == told
+    assert all("[h1] the host cannot be reached any more" in line for line in said)
 
 
 def test_check_mode_plans_and_shows(run: Run) -> None:

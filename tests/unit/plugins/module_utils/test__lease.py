@@ -17,6 +17,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Sy
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     Fenced,
     LeaseHeld,
+    Repeated,
     StateError,
     WaitTimeout,
 )
@@ -120,6 +121,42 @@ def test_cr_03_a_run_that_lost_it_never_takes_it_back(case: Case) -> None:
 def test_the_same_run_goes_on_with_its_epoch(case: Case) -> None:
     epoch = case.lease.acquire(ALICE, 60).epoch
     assert case.lease.acquire(ALICE, 60, epoch=epoch).epoch == epoch
+
+
+def test_cr_05_the_last_call_of_a_run_is_the_one_that_acts(case: Case, tmp_path: Path) -> None:
+    """Ansible makes a call again when the connection was lost; the first one still works on the host."""
+    first, again = case.lease, Lease(str(tmp_path), "shop", case.clock)
+    epoch = first.acquire(ALICE, 60).epoch
+    with first.guard(epoch), pytest.raises(WaitTimeout):
+        again.acquire(ALICE, 60)  # not in the middle of a step
+    assert again.acquire(ALICE, 60).epoch == epoch
+    for act in (first.guard(epoch).__enter__, lambda: first.renew("run-a", 60, epoch)):
+        with pytest.raises(Repeated, match="epoch 1, a later call of the same run works now"):
+            act()
+    assert first.release("run-a") is False
+    with again.guard(epoch):
+        again.renew("run-a", 60, epoch)
+    assert again.release("run-a") is True
+    with pytest.raises(Repeated):
+        first.guard(epoch).__enter__()
+    assert case.lease.read().call == again.read().call != ""
+
+
+def test_cr_05_a_repeated_call_is_fenced_by_another_run_as_any(case: Case, tmp_path: Path) -> None:
+    epoch = case.lease.acquire(ALICE, 60).epoch
+    Lease(str(tmp_path), "shop", case.clock).acquire(BOB, 60, take_over=epoch)
+    with pytest.raises(Fenced, match="current epoch 2, held by bob") as caught:
+        case.lease.guard(epoch).__enter__()
+    assert not isinstance(caught.value, Repeated)
+
+
+def test_a_lease_of_before_calls_had_names_is_read(case: Case) -> None:
+    case.lease.acquire(ALICE, 60)
+    data = json.loads(case.file.read_text())
+    del data["call"]
+    case.file.write_text(json.dumps(data))
+    assert case.lease.read().call == ""
+    assert case.lease.acquire(ALICE, 60, epoch=1).epoch == 1
 
 
 def test_renewing_keeps_it(case: Case) -> None:

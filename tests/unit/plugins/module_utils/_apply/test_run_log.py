@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Outcome
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.journal_front import (
     journal_info,
 )
@@ -17,6 +19,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     EngineError,
     Fenced,
     InvalidInput,
+    Repeated,
     StateError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
@@ -128,6 +131,32 @@ def test_cr_03_a_run_that_lost_its_lease_says_so_itself(host: Host) -> None:
     with pytest.raises(Fenced):
         host.apply(spec, epoch=first["epoch"], resume=first["resume"], **by("late"))
     assert outcomes(host) == [("late", "fenced"), ("next", "done")]
+
+
+@pytest.mark.parametrize("given_back", [False, True])
+def test_cr_05_a_call_that_was_made_again_leaves_the_last_word_to_the_later_one(
+    host: Host, monkeypatch: pytest.MonkeyPatch, given_back: bool
+) -> None:
+    """The connection of the first call is lost while it works, and Ansible makes it again."""
+    spec, work = host.spec("1"), Executor.work
+    calls = []
+
+    def and_again(executor: Executor, seconds: float) -> Outcome:
+        calls.append(executor)
+        if len(calls) == 1:
+            host.apply(spec, seconds=10 if given_back else 0, **by("r1"))
+        return work(executor, seconds)
+
+    monkeypatch.setattr(Executor, "work", and_again)
+    if given_back:
+        with pytest.raises(Repeated):
+            host.apply(spec, **by("r1"))
+    else:
+        first = host.apply(spec, **by("r1"))
+        assert first["error"].startswith("fenced: epoch 1, a later call of the same run")
+    lease = Lease(str(host.state_dir), "shop", host.rig.clock).read()
+    assert (lease.holder is None) is given_back
+    assert outcomes(host) == [("r1", "done" if given_back else "under way")]
 
 
 def test_what_fails_outside_of_any_step_gives_the_lease_back_and_is_told(
