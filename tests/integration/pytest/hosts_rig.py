@@ -141,6 +141,13 @@ class Fleet:
                 },
             }
 
+    def put_behind_another(self) -> None:
+        """Have a second load balancer, on C(lb2): the other backend, by a name of its own for the socket."""
+        other = self.folder / "other.sock"
+        other.symlink_to(self.socket)
+        self.hosts["lb2"] = dict(LOCAL)
+        self.balancers.append({"backend": "shop2", "host": "lb2", "socket": str(other)})
+
     def app(self, member: str) -> str:
         """Name the app of a host."""
         return f"{self.sample.name}-{member}"

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.pytest.hosts_rig import (
-    LOCAL,
     NEW,
     OLD,
     Clients,
@@ -42,10 +41,7 @@ def running(sample: Sample) -> Iterator[Fleet]:
     folder = Path(f"/var/lib/immutable-cutover-test-{sample.name}")
     shutil.rmtree(folder, ignore_errors=True)
     made = Fleet(sample, folder)
-    other = folder / "other.sock"
-    other.symlink_to(made.socket)
-    made.hosts["lb2"] = dict(LOCAL)
-    made.balancers.append({"backend": "shop2", "host": "lb2", "socket": str(other)})
+    made.put_behind_another()
     try:
         yield made
     finally:
