@@ -141,12 +141,13 @@ class Fleet:
                 },
             }
 
-    def put_behind_another(self) -> None:
-        """Have a second load balancer, on C(lb2): the other backend, by a name of its own for the socket."""
+    def put_behind_another(self) -> Path:
+        """Have a second load balancer, on C(lb2): the other backend, by a name for the socket that it returns."""
         other = self.folder / "other.sock"
         other.symlink_to(self.socket)
         self.hosts["lb2"] = dict(LOCAL)
         self.balancers.append({"backend": "shop2", "host": "lb2", "socket": str(other)})
+        return other
 
     def app(self, member: str) -> str:
         """Name the app of a host."""

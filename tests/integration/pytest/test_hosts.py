@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from tests.integration.pytest.hosts_rig import (
-    LOCAL,
     NEW,
     OLD,
     UNREACHABLE,
@@ -104,10 +103,7 @@ def test_cr_11_b62_disjoint_limits_at_once_keep_the_floor_of_the_fleet(
 def test_lb_10_nothing_is_destroyed_while_one_of_two_balancers_is_away(
     fleet: Fleet, clients: Clients
 ) -> None:
-    other = fleet.folder / "other.sock"
-    other.symlink_to(fleet.socket)
-    fleet.hosts["lb2"] = dict(LOCAL)
-    fleet.balancers.append({"backend": "shop2", "host": "lb2", "socket": str(other)})
+    other = fleet.put_behind_another()
     deployed(fleet)
     old = fleet.replicas("b1")
     with clients:
