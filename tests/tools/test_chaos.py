@@ -18,7 +18,7 @@ from tools.chaos.check import MUTATING, drafts
 from tools.chaos.engine import NoEngine, own_engine
 from tools.chaos.faults import FAULTS
 from tools.chaos.moments import moment
-from tools.chaos.points import STEPS, Point, points, tasks
+from tools.chaos.points import STEPS, STRATEGIES, Point, points, tasks
 from tools.chaos.rig import Release, Site, Tail
 from tools.chaos.run import FAILED, PASSED, UNREACHED, Known, Result, allowed, may_fail
 from tools.loadgen.outcome import Row
@@ -26,15 +26,24 @@ from tools.sample import Sample
 
 
 def test_cr_01_every_step_of_a_replica_is_a_point() -> None:
-    # The sample app has nothing to warm up, images are pruned with the record; other strategies check and weigh.
-    others = {"warm", "prune", "record", "weigh", "check"}
-    assert set(STEPS) == {verb.value for verb in Verb} - others
+    # The sample app has nothing to warm up, and images are pruned with the record.
+    others = {"warm", "prune", "record"}
+    of_strategies = {name for names in STRATEGIES.values() for name in names} - {"gate"}
+    assert set(STEPS) | of_strategies == {verb.value for verb in Verb} - others
     assert set(MUTATING) - {"record"} < set(STEPS)
     found = {(point.name, point.replica, point.when) for point in points() if point.kind == "step"}
     for name in STEPS:
         for replica in ("first", "last"):
             for when in ("before", "during", "after"):
                 assert (name, replica, when) in found
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_cr_01_what_other_strategies_do_otherwise_is_a_point(strategy: str) -> None:
+    found = {point.id for point in points() if point.strategy == strategy}
+    assert {f"{strategy}/gate/{when}" for when in ("before", "during", "after")} < found
+    assert f"{strategy}/activate/last/after" in found
+    assert len({point.id for point in points()}) == len(points())
 
 
 def test_cr_01_every_task_of_the_role_is_a_point() -> None:

@@ -82,6 +82,15 @@ def targets(site: Site) -> dict[str, tuple[str, str]]:
     return {row["svname"]: (row["addr"], row["status"]) for row in table}
 
 
+def weights(site: Site) -> dict[str, int]:
+    """Return the weight of every server that HAProxy has."""
+    shown = ask(site, "show servers state shop").splitlines()
+    lines = [line.split() for line in shown if line.strip()]
+    header = lines[1][1:]
+    found = [dict(zip(header, line, strict=True)) for line in lines[2:]]
+    return {row["srv_name"]: int(row["srv_uweight"]) for row in found}
+
+
 def persisted(site: Site) -> dict[str, str]:
     """Return the servers in haproxy.cfg, each with the rest of its line."""
     text = site.config.read_text(encoding="utf-8")
@@ -159,6 +168,8 @@ def _balanced(site: Site, seen: list[Seen], release: Release) -> Iterator[str]:
     if targets(site) != expected:
         yield f"HAProxy has {targets(site)}, wanted {expected}"
         return
+    if set(weights(site).values()) != {1}:
+        yield f"HAProxy has the weights {weights(site)}, wanted 1 for all"
     # The role gives each replica its own name as INSTANCE.
     heard = answers(site, REPLICAS)
     if heard != {(item.name, release.mark) for item in seen}:

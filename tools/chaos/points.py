@@ -37,25 +37,44 @@ STEPS = {
 }
 """The steps of a replica in their order, and about how many seconds each takes here: where "during" may be."""
 
+GATE = "gate"
+STRATEGIES = {
+    "blue_green": {
+        "check": 0.3,
+        GATE: 2.0,
+        "activate": 0.3,
+        "confirm": 1.0,
+        "drain": 0.15,
+        "await": 1.5,
+        "destroy": 0.5,
+    },
+    "canary": {"weigh": 0.1, "activate": 0.3, GATE: 2.0, "drain": 0.15},
+}
+"""What other strategies than rolling have of their own, or do at another time."""
+_OF_THE_WHOLE = (GATE, "weigh")
+"""Steps that are not of a replica: there is a first one, and it is the one that is meant."""
+
 
 @dataclass(frozen=True)
 class Point:
     """One moment of a run.
 
     C(kind) is task, step or moment; C(name) which one; C(replica) says at whose step of that name: the first that comes
-    to it or the last.
+    to it or the last. C(strategy) is empty where replicas are replaced one by one.
     """
 
     kind: str
     name: str
     when: str
     replica: str = ""
+    strategy: str = ""
 
     @property
     def id(self) -> str:
         """Its name in lists and options."""
         name = self.name.replace(" ", "_").replace("'", "")
-        return "/".join(word for word in (self.kind, name, self.replica, self.when) if word)
+        kind = self.strategy or self.kind
+        return "/".join(word for word in (kind, name, self.replica, self.when) if word)
 
     @property
     def begun(self) -> bool:
@@ -70,7 +89,7 @@ class Point:
     @property
     def seconds(self) -> float:
         """Within which time after its beginning "during" is."""
-        return STEPS.get(self.name, 0.8)
+        return STRATEGIES.get(self.strategy, STEPS).get(self.name, 0.8)
 
 
 def tasks() -> list[str]:
@@ -104,4 +123,13 @@ def points() -> list[Point]:
     for name in STEPS:
         found += [Point("step", name, when, which) for which in (FIRST, LAST) for when in MOMENTS]
     found += [Point("moment", "turn", AFTER)]
-    return [*found, Point("step", "record", DURING), Point("step", "record", AFTER)]
+    found += [Point("step", "record", DURING), Point("step", "record", AFTER)]
+    return [*found, *_of_other_strategies()]
+
+
+def _of_other_strategies() -> Iterator[Point]:
+    for strategy, names in STRATEGIES.items():
+        for name in names:
+            for which in ("",) if name in _OF_THE_WHOLE else (FIRST, LAST):
+                for when in MOMENTS:
+                    yield Point("step", name, when, which, strategy)

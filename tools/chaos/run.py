@@ -250,11 +250,10 @@ class CaseRun:
         is_task = case.point.kind == "task"
         if is_task:
             more["release_receipt"] = str(self._folder / "receipt.json")
-        strategy = {"max_surge": case.surge, "min_ready_seconds": 1}
         return self._world.release(
             secret=is_task or self._random.random() < 0.3,
             delay=4 if case.point.name == "turn" else 0.5,
-            release_strategy=strategy,
+            release_strategy=_strategy(case),
             **more,
         )
 
@@ -309,6 +308,19 @@ class CaseRun:
             "\n".join(self._account.problems) + "\n", encoding="utf-8"
         )
         return str(folder)
+
+
+def _strategy(case: Case) -> dict[str, object]:
+    """Return by which strategy the run that is disturbed works; all of its gates are passed by themselves."""
+    common = {"min_ready_seconds": 1}
+    if case.point.strategy == "blue_green":
+        return {"type": "blue_green", "pause": 2, "scale_down_delay": 2, **common}
+    if case.point.strategy == "canary":
+        steps = [{"weight": 20}, {"pause": 2}, {"weight": 60}, {"pause": 2}]
+        # A fault may cost requests, and so would the canary: then it would be the figures that decide.
+        look = {"max_error_rate": 100}
+        return {"type": "canary", "max_surge": 2, "steps": steps, "analysis": look, **common}
+    return {"max_surge": case.surge, **common}
 
 
 def _landed(run: Playing) -> str:

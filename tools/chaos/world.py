@@ -144,7 +144,9 @@ def _site(sample: Sample) -> Iterator[Site]:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     # Before the site is there: whatever an earlier run left in haproxy.cfg goes with it.
     sample.prepare("-e", "load_balancer_state=absent")
-    sample.prepare()
+    # A canary needs shares by weight.
+    backend = {"name": "shop", "bind": f"127.0.0.1:{sample.port}", "balance": "roundrobin"}
+    sample.prepare("-e", json.dumps({"load_balancer_backends": [backend]}))
     site = Site(sample, STATE)
     try:
         if not sample.engine:

@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from tools.chaos import check
+from tools.chaos.check import weights
 from tools.chaos.rig import Playing, Release, Site, eventually, held, own_site
 from tools.loadgen import Load
 from tools.loadgen.outcome import HTTP_5XX, OK, Row, read_rows
@@ -85,15 +86,6 @@ def played(site: Site, playbook: str, release: Release, code: int = 0) -> str:
     ended = site.start(playbook, release).end(PATIENCE)
     assert ended.code == code, ended.text
     return ended.text
-
-
-def weights(site: Site) -> dict[str, int]:
-    """Return the weight of every server that HAProxy has, by its release's greeting."""
-    shown = check.ask(site, "show servers state shop").splitlines()
-    lines = [line.split() for line in shown if line.strip()]
-    header = lines[1][1:]
-    found = [dict(zip(header, line, strict=True)) for line in lines[2:]]
-    return {row["srv_name"]: int(row["srv_uweight"]) for row in found}
 
 
 def written(load: Load) -> list[Row]:
