@@ -87,10 +87,12 @@ class Choice:
                 )
             refuse_other(wanted.app, self.approved, record)
             return record
+        last = self.releases.get(completed[-1]) if completed else None
         if to in GIVE_UP:
-            return self.releases.get(completed[-1]) if completed else None
+            return last
         if to == FINISH:
-            return finished(self.releases)
+            # Where nothing is begun any more, a run that lives has finished it since.
+            return finished(self.releases) or last
         if to == PREVIOUS:
             return self.releases.previous()
         return self.releases.named(to)

@@ -311,8 +311,14 @@ class Deployment:
                 balancer.driver.persist()
 
     def _refuse_overtaken(self) -> None:
-        """Refuse to promote what another run has given up, or has finished, before this one had the lease."""
-        begun = self.releases.begun()
+        """Refuse what was right before another run had the lease: to promote what it has given up or finished, or to
+        take everything away, for nothing had completed, when something has."""
+        begun, completed = self.releases.begun(), self.releases.completed()
+        if completed and not self.release.wanted_replicas:
+            raise CutoverError(
+                f"release {completed[-1]} of {self.app} has completed, and nothing that it could go back to is known: "
+                "nothing was changed"
+            )
         if self._to == PROMOTE and (begun is None or begun.release != self.release.id):
             instead = f"release {begun.release} is there instead" if begun else "none is there"
             raise CutoverError(

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply import leftovers
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import deployment, leftovers
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
+    Begun,
+    Releases,
+    _Index,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Admin
@@ -86,6 +91,61 @@ def test_cr_01_what_all_serves_already_is_finished(host: Host) -> None:
     done = recover(host, {**second(host), "strategy": strategy}, "recover", epoch)
     assert done["version"] == "2"
     assert host.serving() == [("serving", OTHER_IMAGE_ID)] * 2
+
+
+def completes_between(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the run that lives complete its release just after it was decided what to do about it."""
+    decide = deployment.resolve
+
+    def decided(to: str, app: str, releases: Releases, observe: Any) -> str:
+        found = decide(to, app, releases, observe)
+        begun = releases.begun()
+        if begun is not None:
+            releases.complete(begun.release)
+        return found
+
+    monkeypatch.setattr(deployment, "resolve", decided)
+
+
+@pytest.mark.parametrize("to", ["recover", "finish"])
+def test_cr_01_what_is_finished_by_a_run_that_lives_is_not_taken_away(
+    host: Host, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    host.apply(first(host))
+    for replica in host.rig.world().replicas:
+        host.balancer.work(replica.name, 1)
+    strategy = {"max_surge": 2}
+    epoch = dead(host, {**second(host), "strategy": strategy}, seconds=4)
+    for replica in host.rig.world().replicas:
+        host.balancer.work(replica.name, 0)
+    completes_between(host, monkeypatch)
+    holder = {"run": "heal", "user": "eve"}
+    done = host.apply({**second(host), "strategy": strategy}, to, take_over=epoch, holder=holder)
+    assert (done["status"], done["version"]) == ("done", "2")
+    assert host.serving() == [("serving", OTHER_IMAGE_ID)] * 2
+
+
+@pytest.mark.parametrize("to", ["undo", "abort"])
+def test_cr_01_a_first_release_that_completes_meanwhile_is_not_taken_away(
+    host: Host, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    host.apply(first(host))
+    release = Releases(str(host.state_dir), "shop").completed()[-1]
+    chosen = deployment.Choice.release
+
+    def late(self: Any, engine: Any) -> Any:
+        """Decide while it has not completed yet."""
+        self.releases._write(_Index((), Begun(release, "")))
+        found = chosen(self, engine)
+        self.releases.complete(release)
+        return found
+
+    monkeypatch.setattr(deployment.Choice, "release", late)
+    Releases(str(host.state_dir), "shop")._write(_Index((), Begun(release, "")))
+    with pytest.raises(CutoverError, match=f"release {release} of shop has completed"):
+        host.apply(first(host), to)
+    assert host.serving() == [("serving", IMAGE_ID)] * 2
+    assert Lease(str(host.state_dir), "shop", host.rig.clock).read().holder is None
 
 
 def test_cr_01_a_person_may_choose_to_finish(host: Host) -> None:
