@@ -270,6 +270,15 @@ class ActionModule(ActionBase):
     def _module(
         self, name: str, arguments: dict[str, Any], variables: dict[str, Any]
     ) -> dict[str, Any]:
+        """Call a module, and once more where it decided on what another run has changed since."""
+        while (answer := self._call_once(name, arguments, variables)).get("status") == "again":
+            self._say(answer["message"])
+            self._refuse_orphan()
+        return answer
+
+    def _call_once(
+        self, name: str, arguments: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = self._execute_module(
                 module_name=name, module_args=arguments, task_vars=variables

@@ -54,6 +54,10 @@ class Repeated(Fenced):
     """A late step of a call whose run is in a later call already: the run itself goes on."""
 
 
+class Overtaken(CutoverError):
+    """Another run has changed what there is between the decision of this one and its lease: it has to decide again."""
+
+
 class LeaseHeld(CutoverError):
     """Another run holds the deploy lease."""
 

@@ -78,8 +78,8 @@ class Choice:
         return self._release(spec, record.image_id, engine)
 
     def _record(self, to: str, wanted: AppSpec) -> ReleaseRecord | None:
-        completed, begun = self.releases.completed(), self.releases.begun()
         if to == PROMOTE:
+            begun = self.releases.begun()
             record = self.releases.get(begun.release) if begun else None
             if record is None:
                 raise CutoverError(
@@ -87,15 +87,27 @@ class Choice:
                 )
             refuse_other(wanted.app, self.approved, record)
             return record
-        last = self.releases.get(completed[-1]) if completed else None
         if to in GIVE_UP:
-            return last
+            return self._last()
         if to == FINISH:
             # Where nothing is begun any more, a run that lives has finished it since.
-            return finished(self.releases) or last
+            return finished(self.releases) or self._last()
         if to == PREVIOUS:
             return self.releases.previous()
         return self.releases.named(to)
+
+    def _last(self) -> ReleaseRecord | None:
+        """Return the last completed release; none where there never was one."""
+        completed = self.releases.completed()
+        if not completed:
+            return None
+        record = self.releases.get(completed[-1])
+        if record is None:  # without one nothing would be wanted, and all that serves would go
+            raise CutoverError(
+                f"the record of release {completed[-1]} of {self.wanted.app}, which completed last, is gone; nothing"
+                " was changed. Run replace with the spec of what should run"
+            )
+        return record
 
     def at_its_gates(self, release: Release) -> Release:
         """Say which gates it has passed, and how long what it replaces is kept."""

@@ -53,6 +53,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     Fenced,
     InvalidInput,
     LeaseHeld,
+    Overtaken,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
@@ -91,6 +92,7 @@ class Deployment:
         if to in ("", PROMOTE):
             check_canary(wanted, found)
         self.releases = Releases(state_dir, wanted.app)
+        self._decided_on = self.releases.seen()
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
         approved = str(params.get("approved", ""))
         self._choice = Choice(wanted, self._to, self.releases, state_dir, clock, approved)
@@ -246,12 +248,14 @@ class Deployment:
             state = lease.acquire(
                 turn.holder, turn.ttl, turn.take_over, turn.epoch, turn.waits, turn.gone
             )
+            if not turn.epoch:
+                self._decide_again(lease, turn.holder.run)
             self.epoch = log.epoch = state.epoch
             run = Run(
                 turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate
             )
             outcome = self._work(turn, run, log)
-        except LeaseHeld:
+        except (LeaseHeld, Overtaken):
             raise
         except CutoverError as error:
             log.fail(error, turn.epoch)
@@ -259,6 +263,12 @@ class Deployment:
                 lease.release(turn.holder.run)
             raise
         return outcome, journal.written
+
+    def _decide_again(self, lease: Lease, run: str) -> None:
+        """Give the lease back where what was decided on, before it was had, is not so any more."""
+        if self._to != PROMOTE and self.releases.seen() != self._decided_on:
+            lease.release(run)
+            raise Overtaken(f"another run of {self.app} came in between: looking again")
 
     def _work(self, turn: Turn, run: Run, log: RunLog) -> Outcome:
         # Late: a run that finds nothing to do does not come here.
@@ -311,14 +321,8 @@ class Deployment:
                 balancer.driver.persist()
 
     def _refuse_overtaken(self) -> None:
-        """Refuse what was right before another run had the lease: to promote what it has given up or finished, or to
-        take everything away, for nothing had completed, when something has."""
-        begun, completed = self.releases.begun(), self.releases.completed()
-        if completed and not self.release.wanted_replicas:
-            raise CutoverError(
-                f"release {completed[-1]} of {self.app} has completed, and nothing that it could go back to is known: "
-                "nothing was changed"
-            )
+        """Refuse to promote what another run has given up, or has finished, before this one had the lease."""
+        begun = self.releases.begun()
         if self._to == PROMOTE and (begun is None or begun.release != self.release.id):
             instead = f"release {begun.release} is there instead" if begun else "none is there"
             raise CutoverError(

@@ -32,6 +32,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine import f
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     LeaseHeld,
+    Overtaken,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
 from ansible_collections.immutable.cutover.plugins.module_utils._release import render
@@ -175,6 +176,8 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
     before = describe_world(deployment.world)
     try:
         outcome, rows = deployment.work(turn)
+    except Overtaken as error:
+        return {"changed": False, "status": "again", "message": error.message}
     except LeaseHeld as error:
         return {"changed": False, "status": "waiting", "message": error.message, **error.details}
     done = list(outcome.actions)

@@ -70,6 +70,10 @@ class Releases:
         self._folder = os.path.join(state_dir, "apps", app, "releases")
         self._index = os.path.join(self._folder, "index.json")
 
+    def seen(self) -> object:
+        """Return all of it as one value: equal as long as no run has begun, completed or given up anything."""
+        return self._read()
+
     def completed(self) -> list[str]:
         """Return the IDs of completed releases, the newest completion last."""
         return list(self._read().completed)

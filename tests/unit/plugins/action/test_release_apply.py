@@ -266,6 +266,17 @@ def test_a_living_holder_is_waited_for(run: Run) -> None:
     assert action.said == ["[h1] waiting: shop: lease held by bob"] * 2
 
 
+def test_ro_10_what_another_run_has_changed_meanwhile_is_decided_again_without_a_wait(
+    run: Run,
+) -> None:
+    again = {"status": "again", "changed": False, "message": "another run of shop came in between"}
+    result, action = run(again, answer(), lease={"wait": 0})
+    assert (result["status"], len(action.calls)) == ("done", 2)
+    assert action.calls[0] == action.calls[1]
+    assert action.clock.sleeps == []
+    assert action.said[0] == "[h1] another run of shop came in between"
+
+
 def test_a_dead_run_in_line_is_passed_over_at_once(run: Run) -> None:
     dead, here = dead_process(), socket.gethostname()
     places = [

@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply import deployment, leftovers
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
+    deployment,
+    front,
+    leftovers,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
     Releases,
@@ -93,59 +97,105 @@ def test_cr_01_what_all_serves_already_is_finished(host: Host) -> None:
     assert host.serving() == [("serving", OTHER_IMAGE_ID)] * 2
 
 
-def completes_between(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the run that lives complete its release just after it was decided what to do about it."""
-    decide = deployment.resolve
+# What was decided before the lease was had, and another run came in between.
 
-    def decided(to: str, app: str, releases: Releases, observe: Any) -> str:
-        found = decide(to, app, releases, observe)
-        begun = releases.begun()
-        if begun is not None:
-            releases.complete(begun.release)
-        return found
 
-    monkeypatch.setattr(deployment, "resolve", decided)
+def decided(host: Host, spec: dict[str, Any], to: str) -> Callable[[], dict[str, Any]]:
+    """Decide, and return what acts on it, however late."""
+    params = host.params(spec, to, holder={"run": "late", "user": "eve"})
+    late = front.Deployment(params, host.engine, front.BoundedClock(host.rig.clock))
+    return lambda: front.apply_to(late, params)
+
+
+def looks_again(host: Host, act: Callable[[], dict[str, Any]]) -> None:
+    before, rows = (host.serving(), host.balancer.targets()), len(host.rig_rows())
+    answer = act()
+    assert (answer["status"], answer["changed"]) == ("again", False)
+    assert "another run of shop came in between" in answer["message"]
+    assert (host.serving(), host.balancer.targets()) == before
+    assert len(host.rig_rows()) == rows, "it never was a run"
+    assert Lease(str(host.state_dir), "shop", host.rig.clock).read().holder is None
+
+
+def index(host: Host) -> Releases:
+    return Releases(str(host.state_dir), "shop")
 
 
 @pytest.mark.parametrize("to", ["recover", "finish"])
-def test_cr_01_what_is_finished_by_a_run_that_lives_is_not_taken_away(
-    host: Host, monkeypatch: pytest.MonkeyPatch, to: str
-) -> None:
+def test_cr_01_what_a_run_that_lives_has_finished_is_not_taken_away(host: Host, to: str) -> None:
     host.apply(first(host))
-    for replica in host.rig.world().replicas:
-        host.balancer.work(replica.name, 1)
-    strategy = {"max_surge": 2}
-    epoch = dead(host, {**second(host), "strategy": strategy}, seconds=4)
-    for replica in host.rig.world().replicas:
-        host.balancer.work(replica.name, 0)
-    completes_between(host, monkeypatch)
-    holder = {"run": "heal", "user": "eve"}
-    done = host.apply({**second(host), "strategy": strategy}, to, take_over=epoch, holder=holder)
-    assert (done["status"], done["version"]) == ("done", "2")
+    host.apply(second(host))
+    releases = index(host)
+    earlier, newest = releases.completed()
+    releases._write(_Index((earlier,), Begun(newest, "")))
+    act = decided(host, second(host), to)
+    releases.complete(newest)
+    looks_again(host, act)
+    assert recover(host, second(host), to)["version"] == "2"
     assert host.serving() == [("serving", OTHER_IMAGE_ID)] * 2
+
+
+def test_cr_01_a_decision_that_another_run_cuts_in_two_goes_back_to_something(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is to be finished is looked up a moment after it was decided: by then nothing may be begun."""
+    host.apply(first(host))
+    host.apply(second(host))
+    releases = index(host)
+    newest = releases.completed()[-1]
+    resolve = deployment.resolve
+
+    def resolved(*arguments: Any) -> str:
+        found = resolve(*arguments)
+        releases.complete(newest)
+        return found
+
+    releases._write(_Index((releases.completed()[0],), Begun(newest, "")))
+    monkeypatch.setattr(deployment, "resolve", resolved)
+    plan = host.plan(second(host), "recover")
+    assert (plan["version"], plan["needed"]) == ("2", False)
 
 
 @pytest.mark.parametrize("to", ["undo", "abort"])
 def test_cr_01_a_first_release_that_completes_meanwhile_is_not_taken_away(
-    host: Host, monkeypatch: pytest.MonkeyPatch, to: str
+    host: Host, to: str
 ) -> None:
     host.apply(first(host))
-    release = Releases(str(host.state_dir), "shop").completed()[-1]
-    chosen = deployment.Choice.release
-
-    def late(self: Any, engine: Any) -> Any:
-        """Decide while it has not completed yet."""
-        self.releases._write(_Index((), Begun(release, "")))
-        found = chosen(self, engine)
-        self.releases.complete(release)
-        return found
-
-    monkeypatch.setattr(deployment.Choice, "release", late)
-    Releases(str(host.state_dir), "shop")._write(_Index((), Begun(release, "")))
-    with pytest.raises(CutoverError, match=f"release {release} of shop has completed"):
-        host.apply(first(host), to)
+    releases = index(host)
+    release = releases.completed()[-1]
+    releases._write(_Index((), Begun(release, "")))
+    act = decided(host, first(host), to)
+    releases.complete(release)
+    looks_again(host, act)
     assert host.serving() == [("serving", IMAGE_ID)] * 2
-    assert Lease(str(host.state_dir), "shop", host.rig.clock).read().holder is None
+
+
+def test_ro_10_a_rollback_goes_back_from_what_runs_when_it_has_the_lease(host: Host) -> None:
+    host.apply(first(host))
+    host.apply(second(host))
+    act = decided(host, second(host), "previous")
+    host.apply(first(host))
+    looks_again(host, act)
+
+
+def test_ro_10_a_release_that_is_held_meanwhile_is_not_overlapped(host: Host) -> None:
+    host.apply(first(host))
+    act = decided(host, first(host, replicas=1), "")
+    strategy = {"type": "blue_green", "approval": True}
+    assert host.apply({**second(host), "strategy": strategy})["status"] == "held"
+    looks_again(host, act)
+    with pytest.raises(CutoverError, match="is held at gate approval"):
+        host.apply(first(host, replicas=1))
+
+
+@pytest.mark.parametrize("to", ["recover", "undo", "abort"])
+def test_cr_01_without_its_record_what_serves_is_not_taken_away(host: Host, to: str) -> None:
+    host.apply(first(host))
+    dead(host, second(host))
+    (host.state_dir / "apps/shop/releases" / f"{index(host).completed()[-1]}.json").unlink()
+    with pytest.raises(CutoverError, match=r"^the record of release \w+ of shop, which completed"):
+        host.plan(first(host), to)
+    assert ("serving", IMAGE_ID) in host.serving()
 
 
 def test_cr_01_a_person_may_choose_to_finish(host: Host) -> None:
