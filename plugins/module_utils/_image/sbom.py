@@ -15,6 +15,7 @@ import tarfile
 import typing as t
 import uuid
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
@@ -107,14 +108,11 @@ def wheel_purl(wheel: WheelLock) -> str:
 
 
 def _require_library() -> None:
-    try:
-        import cyclonedx  # noqa: F401 - only whether it is there
-        import packageurl  # noqa: F401 - only whether it is there
-    except ImportError as error:
+    if missing := [name for name in ("cyclonedx", "packageurl") if find_spec(name) is None]:
         raise CutoverError(
             "describing an image needs two Python libraries: install cyclonedx-python-lib and packageurl-python",
-            cause=str(error),
-        ) from error
+            cause=f"no module named {' and '.join(missing)}",
+        )
 
 
 def _os_release(path: str) -> str:

@@ -15,6 +15,7 @@ import os
 import stat
 import typing as t
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     HIDDEN,
@@ -211,11 +212,8 @@ def _ecdsa() -> t.Any:
 
 
 def _require_library() -> None:
-    try:
-        import cryptography  # noqa: F401 - only whether it is there
-    except ImportError as error:
+    if find_spec("cryptography") is None:
         raise CutoverError(
             "signatures need the Python library cryptography on this host: install cryptography "
-            "(Debian: python3-cryptography)",
-            cause=str(error),
-        ) from error
+            "(Debian: python3-cryptography)"
+        )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -197,35 +198,13 @@ class Capacity(threading.Thread):
         return min(self.samples)
 
 
-class Background(threading.Thread):
-    """A rollout beside the test."""
-
-    def __init__(self, work: Callable[[], dict[str, Any]]) -> None:
-        super().__init__()
-        self._work = work
-        self.answer: dict[str, Any] = {}
-        self.error: Exception | None = None
-
-    def run(self) -> None:
-        try:
-            self.answer = self._work()
-        except Exception as error:  # noqa: BLE001 - it is the test that judges it
-            self.error = error
-
-    def result(self, seconds: float = 240) -> dict[str, Any]:
-        """Wait for its end."""
-        self.join(seconds)
-        assert not self.is_alive()
-        if self.error is not None:
-            raise self.error
-        return self.answer
-
-
-def beside(work: Callable[[], dict[str, Any]]) -> Background:
-    """Start it."""
-    thread = Background(work)
-    thread.start()
-    return thread
+def beside(work: Callable[[], dict[str, Any]]) -> Future[dict[str, Any]]:
+    """Start a rollout beside the test."""
+    pool = ThreadPoolExecutor(1)
+    try:
+        return pool.submit(work)
+    finally:
+        pool.shutdown(wait=False)
 
 
 def journalled(rollouts: Rollouts, step: str, outcome: str, count: int = 1) -> Callable[[], bool]:

@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import typing as t
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import StateError
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    CutoverError,
+    StateError,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image import sbom as subject
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 
@@ -84,6 +88,16 @@ def test_another_image_has_another_serial_number(world: World) -> None:
     first = bill(world)["serialNumber"]
     world.write_recipe("1.1.0")
     assert bill(world)["serialNumber"] != first
+
+
+@pytest.mark.parametrize("library", ["cyclonedx", "packageurl"])
+def test_a_missing_library_says_what_to_install(
+    world: World, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    output, record = baked(world)
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(CutoverError, match="install cyclonedx-python-lib and packageurl-python$"):
+        subject.sbom(output, record)
 
 
 def test_a_lock_that_is_not_kept_is_named(world: World) -> None:

@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-import builtins
 import dataclasses
 import hashlib
 import json
 import pathlib
 import shutil
 import subprocess
-import typing as t
+import sys
 
 import pytest
 from hypothesis import given
@@ -183,13 +182,6 @@ def test_a_private_key_in_the_place_of_a_public_one_is_not_shown() -> None:
 
 
 def test_a_missing_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: t.Any) -> t.Any:
-        if name.startswith("cryptography"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
+    monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(CutoverError, match=r"install cryptography \(Debian: python3-cryptography"):
         subject.load_public_key("x", "verify_keys[0]")
