@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     Fenced,
     LeaseHeld,
+    Overtaken,
     Repeated,
     StateError,
 )
@@ -112,13 +113,16 @@ class Lease:
         epoch: int = 0,
         waits: float = 0.0,
         gone: Collection[str] = (),
+        still: Callable[[], bool] = lambda: True,
     ) -> LeaseState:
         """Take the lease, or renew it when this run holds it already.
 
         C(take_over) names an epoch whose holder the caller knows to be dead, C(gone) the runs in line that are;
         C(epoch) the one this run had before, which then must still be current: a run that lost its lease never takes
-        it back. C(waits): seconds that it will go on asking, for which it gets a place in line.
-        Raises LeaseHeld with the holder, who is before it in line, and the seconds until the lease expires.
+        it back. C(waits): seconds that it will go on asking, for which it gets a place in line. C(still) says whether
+        what it has decided on is so yet: asked when no other run can change it any more.
+        Raises Overtaken where it is not, and leaves the run its place; raises LeaseHeld with the holder, who is before
+        it in line, and the seconds until the lease expires.
         """
         private_folder(self._folder)
         with file_lock(self._lock, shared=False, clock=self._clock):
@@ -133,6 +137,9 @@ class Lease:
             if refusal is not None:
                 self._stand(line, holder, now, waits)
                 raise refusal
+            if not still():
+                self._stand(line, holder, now, waits)
+                raise Overtaken(f"another run of {self._app} came in between: looking again")
             self._stand(line, holder, now, 0.0)
             return self._take(LeaseState(state.epoch + 1, holder, now, now, ttl))
 

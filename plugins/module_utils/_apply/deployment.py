@@ -246,10 +246,14 @@ class Deployment:
             if self.beyond:
                 lease.raise_to(self.beyond)
             state = lease.acquire(
-                turn.holder, turn.ttl, turn.take_over, turn.epoch, turn.waits, turn.gone
+                turn.holder,
+                turn.ttl,
+                turn.take_over,
+                turn.epoch,
+                turn.waits,
+                turn.gone,
+                self._still,
             )
-            if not turn.epoch:
-                self._decide_again(lease, turn.holder.run)
             self.epoch = log.epoch = state.epoch
             run = Run(
                 turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate
@@ -264,11 +268,9 @@ class Deployment:
             raise
         return outcome, journal.written
 
-    def _decide_again(self, lease: Lease, run: str) -> None:
-        """Give the lease back where what was decided on, before it was had, is not so any more."""
-        if self._to != PROMOTE and self.releases.seen() != self._decided_on:
-            lease.release(run)
-            raise Overtaken(f"another run of {self.app} came in between: looking again")
+    def _still(self) -> bool:
+        """Whether what this run has decided on is so yet; a promotion is somebody's choice, and refused if not."""
+        return self._to == PROMOTE or self.releases.seen() == self._decided_on
 
     def _work(self, turn: Turn, run: Run, log: RunLog) -> Outcome:
         # Late: a run that finds nothing to do does not come here.

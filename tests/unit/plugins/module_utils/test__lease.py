@@ -17,6 +17,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Sy
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     Fenced,
     LeaseHeld,
+    Overtaken,
     Repeated,
     StateError,
     WaitTimeout,
@@ -389,6 +390,24 @@ def test_a_place_of_somebody_who_is_gone_is_given_up(
     case.lease.release("run-a")
     case.clock.elapsed += elapsed
     assert case.lease.acquire(CAROL, 60, gone=gone).holder == CAROL
+
+
+@pytest.mark.parametrize("waits", [900, 0])
+def test_ro_10_who_has_to_decide_again_gets_no_lease_and_keeps_its_place(
+    case: Case, waits: float
+) -> None:
+    case.lease.acquire(ALICE, 600)
+    for holder in (BOB, CAROL):
+        refused(case, holder, waits=900)
+        case.clock.elapsed += 1
+    case.lease.release("run-a")
+    before = case.file.read_bytes()
+    with pytest.raises(Overtaken, match="another run of shop came in between: looking again"):
+        case.lease.acquire(BOB, 60, waits=waits, still=lambda: False)
+    assert case.file.read_bytes() == before
+    expected = [BOB, CAROL] if waits else [CAROL]
+    assert [place.holder for place in case.lease.line()] == expected
+    assert case.lease.acquire(expected[0], 60, waits=900, still=lambda: True).epoch == 2
 
 
 def test_nothing_is_left_of_the_line_when_the_last_one_had_its_turn(case: Case) -> None:
