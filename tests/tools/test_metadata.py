@@ -39,6 +39,17 @@ def test_every_dependency_asked_for_is_locked() -> None:
                 assert f"\n{name.group(0).lower()}==" in locked, f"{source}: {line}"
 
 
+def test_scenarios_that_run_side_by_side_share_no_port() -> None:
+    molecule = ROOT / "molecule"
+    shared = molecule / "common" / "inventory" / "group_vars" / "all.yml"
+    ports = yaml.safe_load(shared.read_text())["mol_ports"]
+    assert len(set(ports.values())) == len(ports) > 1
+    for path in molecule.rglob("*.yml"):
+        assert not re.search(r"127\.0\.0\.1:\d{5}", path.read_text()), (
+            f"{path} names a port of its own"
+        )
+
+
 def test_the_built_collection_leaves_no_development_file_unlisted() -> None:
     shipped = {
         "CHANGELOG.md",

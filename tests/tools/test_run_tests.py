@@ -20,8 +20,8 @@ from tools.run_tests.results import Tally, judged, read_junit, read_molecule, re
 
 JUNIT = """<?xml version="1.0"?><testsuites><testsuite>
 <testcase classname="a.test_x" name="test_good" />
-<testcase classname="a.test_x" name="test_bad"><failure>no</failure></testcase>
-<testcase classname="" name="a.test_y"><error>cannot import</error></testcase>
+<testcase classname="a.test_x" name="test_bad"><failure message="1 is not 2">no</failure></testcase>
+<testcase classname="" name="a.test_y"><error message="1 is not 2">cannot import</error></testcase>
 <testcase classname="a.test_x" name="test_not_run"><skipped/></testcase>
 <testcase classname="a.test_x" name="test_twice_bad"><failure/><error/></testcase>
 <testcase classname="a.test_x" name="test_loud"><system-out>x</system-out></testcase>
@@ -43,6 +43,7 @@ def test_a_skipped_test_has_not_passed() -> None:
             "a.test_x::test_not_run (skipped)",
             "a.test_x::test_twice_bad",
         ),
+        ("1 is not 2",),
     )
 
 

@@ -55,6 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("\n===== summary =====")
     for name in names:
         print(f"{name}: {judged(name, 0, found[name]).closing_line()}")
+    for reason in total.reasons:
+        print(f"----- why:\n{reason}")
     for failure in total.failed:
         print(f"failed: {failure}")
     print(total.closing_line())

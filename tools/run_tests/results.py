@@ -8,16 +8,21 @@ import re
 from dataclasses import dataclass
 from xml.etree import ElementTree
 
+LONGEST = 2000
+"""Characters of a reason, its last ones."""
+
 
 @dataclass(frozen=True)
 class Tally:
-    """How many tests passed, and the names of those that did not."""
+    """How many tests passed, the names of those that did not, and what went wrong as far as it was said."""
 
     passed: int = 0
     failed: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(self.passed + other.passed, self.failed + other.failed)
+        reasons = dict.fromkeys(self.reasons + other.reasons)
+        return Tally(self.passed + other.passed, self.failed + other.failed, tuple(reasons))
 
     def closing_line(self) -> str:
         return f"{self.passed} passed, {len(self.failed)} failed"
@@ -37,9 +42,10 @@ def read_junit(text: str) -> Tally:
     tally = Tally()
     for case in ElementTree.fromstring(text).iter("testcase"):
         name = f"{case.get('classname', '')}::{case.get('name', '')}".removeprefix("::")
-        outcomes = {child.tag for child in case}
-        if outcomes & {"failure", "error"}:
-            tally += Tally(failed=(name,))
+        outcomes = {child.tag: child.get("message", "") for child in case}
+        reasons = tuple(outcomes[tag][-LONGEST:] for tag in ("failure", "error") if tag in outcomes)
+        if reasons:
+            tally += Tally(failed=(name,), reasons=tuple(filter(None, reasons)))
         elif "skipped" in outcomes:
             tally += Tally(failed=(f"{name} (skipped)",))
         else:

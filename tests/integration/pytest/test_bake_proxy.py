@@ -105,10 +105,12 @@ class Site:
         self.logs.append(done.stdout + done.stderr)
         return done
 
-    def bake(self, *recipes: str) -> None:
+    def bake(self, *recipes: str, **changes: t.Any) -> None:
         """Take recipes through every phase; it must end well."""
-        done = self.play(*recipes)
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+        done = self.play(*recipes, **changes)
+        said = done.stdout + done.stderr
+        # At -vvvv the end is the recap of a run, far below what went wrong.
+        assert done.returncode == 0, said[max(0, said.find("[ERROR]")) :][:1800]
 
     def record(self, name: str) -> BakeRecord:
         """Return what was baked."""
@@ -189,8 +191,7 @@ def site(tmp_path_factory: pytest.TempPathFactory, client: docker.DockerClient) 
         (pathlib.Path(built).parent / "Dockerfile").write_text(text)
         (site.root / "word").write_text("a word that nobody guesses\n")
         site.bake(app)
-        done = site.play(built, bake_secrets={"word": str(site.root / "word")})
-        assert done.returncode == 0, done.stdout[-6000:] + done.stderr
+        site.bake(built, bake_secrets={"word": str(site.root / "word")})
         yield site
 
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import builtins
 import json
 import os
 import typing as t
@@ -22,7 +21,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image import (
     attest,
     front,
     referrers,
-    sbom,
     verify,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
@@ -223,21 +221,6 @@ def test_se_19_a_sign_step_that_was_killed_leaves_the_image_unsigned(
         desk.verify("p256")
     assert desk.attest("p256")["actions"] == ALL + SIGN
     desk.verify("p256")
-
-
-def test_a_missing_library_says_what_to_install(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = builtins.__import__
-
-    def without(name: str, *rest: t.Any) -> t.Any:
-        if name.startswith("cyclonedx"):
-            raise ImportError(name)
-        return real(name, *rest)
-
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(CutoverError, match="install cyclonedx-python-lib and packageurl-python"):
-        sbom.sbom(desk.output, desk.record)
 
 
 def test_se_09_the_passphrase_is_never_logged() -> None:
