@@ -137,6 +137,11 @@ class Deployment:
         return hold if hold is not None and hold.kind != "delay" else None
 
     @property
+    def waits(self) -> bool:
+        """Whether this release waits for another one that is held, which is aborted first if not."""
+        return self.release.spec.strategy.while_held == "wait"
+
+    @property
     def way(self) -> str:
         """Say where a run goes that does not go to what the spec describes."""
         if self._to in ("", ABORT, PROMOTE) or not self.release.wanted_replicas:
@@ -333,14 +338,14 @@ class Deployment:
             )
 
     def _held(self) -> Begun | None:
-        """Return another release that waits at a gate, if it is to be aborted first; refuse to overlap with it."""
+        """Return another release that waits at a gate, unless this one is refused for it; they never overlap."""
         begun = self.releases.begun()
         if self._to or begun is None or not begun.held or begun.release == self.release.id:
             return None
         if self.release.spec.strategy.while_held == "refuse":
             raise CutoverError(
                 f"release {begun.release} of {self.app} is held at gate {begun.held}: promote or abort it first, "
-                "or set strategy.while_held to abort; nothing was changed",
+                "or set strategy.while_held to abort or wait; nothing was changed",
                 held=begun.release,
             )
         return begun

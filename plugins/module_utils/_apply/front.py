@@ -26,7 +26,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.deploymen
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.describe import (
     describe_world,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import Releases
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
+    Begun,
+    Releases,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -109,10 +112,8 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
     if deployment.way and (plan.batches or loose_ends):
         lines.insert(0, deployment.way)
     if deployment.held is not None:
-        lines.insert(
-            0,
-            f"abort first: release {deployment.held.release}, held at gate {deployment.held.held}",
-        )
+        first = "wait until it is promoted or aborted" if deployment.waits else "abort first"
+        lines.insert(0, f"{first}: {_gate_of(deployment.held)}")
     after = deployment.expected(plan)
     return {
         "changed": False,
@@ -167,6 +168,16 @@ _IDLE: Mapping[str, Any] = {"status": "done", "actions": [], "progress": [], "jo
 def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any]:
     """Work on a deployment for one turn."""
     idle, turn = dict(_IDLE), turn_of(params["turn"])
+    if deployment.held is not None and deployment.waits:
+        # Whoever promotes or aborts it needs the lease before this run.
+        deployment.leave_line(turn.holder.run)
+        return {
+            "changed": False,
+            "status": "waiting",
+            "message": f"{_gate_of(deployment.held)}: promote or abort it",
+            "epoch": 0,
+            "expires_in": turn.waits,
+        }
     if deployment.held is not None:
         return {"changed": False, "status": "abort_first", "held": asdict(deployment.held)}
     plan = {} if turn.epoch else plan_of(deployment)
@@ -204,6 +215,10 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
         "resume": resume_data(outcome.resume),
         **failure_of(outcome),
     }
+
+
+def _gate_of(begun: Begun) -> str:
+    return f"release {begun.release}, held at gate {begun.held}"
 
 
 def _deployment(params: Mapping[str, Any]) -> Deployment:

@@ -17,6 +17,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
     targets,
     warm_up,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import (
     Release,
     Site,
@@ -34,6 +35,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.ports imp
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
     readiness_probe,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_log import step_key
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
@@ -64,6 +66,8 @@ Detail = Mapping[str, object]
 CONFIRM_INTERVAL = 0.2
 FLOOR_INTERVAL = 0.2
 FLOOR_WAIT = 60
+_COME_UP = frozenset({Verb.CHECK, Verb.ACTIVATE})
+"""A replica has come up: to the last gate before it has traffic, or to traffic."""
 
 
 class StepRunner:
@@ -104,7 +108,29 @@ class StepRunner:
 
     def run(self, step: Step) -> Detail:
         """Run a step and return what a person may want to know of it."""
-        return self._verbs[step.verb](step)
+        if step.verb is Verb.START:
+            self._timers.began.pop(_progress(step), None)
+        try:
+            detail = self._verbs[step.verb](step)
+        except Interrupted:
+            raise
+        except CutoverError as error:
+            deadline = self._release.spec.strategy.progress_deadline
+            begun = _progress(step) in self._timers.began
+            if begun and self._timers.left(_progress(step), deadline) <= 0:
+                error.message += f" (strategy.progress_deadline is {deadline} s)"
+            raise
+        if step.verb in _COME_UP:
+            self._timers.began.pop(_progress(step), None)
+        return detail
+
+    def _left(self, step: Step, seconds: int) -> tuple[float, int]:
+        """Return what is left of a wait for a new replica, and which time is over then: its own, or the deadline."""
+        left = self._timers.left(step_key(step), seconds)
+        deadline = self._release.spec.strategy.progress_deadline
+        if not deadline:
+            return left, seconds
+        return min((left, seconds), (self._timers.left(_progress(step), deadline), deadline))
 
     def _start(self, step: Step) -> Detail:
         process, engine, state_dir = self._process(step), self._site.engine, self._site.state_dir
@@ -120,6 +146,7 @@ class StepRunner:
     def _ready(self, step: Step) -> Detail:
         process, container = self._process(step), self._running(step)
         readiness = process.readiness
+        left, whole = self._left(step, readiness.timeout)
         try:
             replicas.await_replica_ready(
                 self._site.engine,
@@ -127,8 +154,8 @@ class StepRunner:
                 readiness_probe(process),
                 successes=readiness.successes,
                 interval=readiness.interval,
-                timeout=self._timers.left(f"ready:{step.replica}", readiness.timeout),
-                whole=readiness.timeout,
+                timeout=left,
+                whole=whole,
                 clock=self._site.clock,
             )
         except (ProbeError, WaitTimeout) as error:
@@ -153,7 +180,7 @@ class StepRunner:
                 port,
                 warming.requests,
                 max_ratio=warming.max_p95_ratio,
-                timeout=self._timers.left(f"warm:{step.replica}", process.readiness.timeout),
+                timeout=self._left(step, process.readiness.timeout)[0],
                 clock=clock,
             )
         return detail
@@ -173,12 +200,9 @@ class StepRunner:
 
     def _await_healthy(self, step: Step, driver: LoadBalancer, timeout: int) -> None:
         """Wait until a load balancer's own check has passed, over as many calls as it takes."""
+        left, whole = self._left(step, timeout)
         targets.await_healthy(
-            driver,
-            step.replica,
-            timeout=self._timers.left(f"{step.verb.value}:{step.replica}", timeout),
-            clock=self._site.clock,
-            whole=timeout,
+            driver, step.replica, timeout=left, clock=self._site.clock, whole=whole
         )
 
     def _check(self, step: Step) -> Detail:
@@ -324,6 +348,11 @@ class StepRunner:
             report = replicas.failure_report(self._site.engine, container.id) if container else {}
             raise EngineError(f"{step.replica}: its container {state}", **report)
         return container
+
+
+def _progress(step: Step) -> str:
+    """Name the time in which a replica has to come up."""
+    return f"progress:{step.replica}"
 
 
 def _state_of(container: Container | None) -> str:

@@ -36,7 +36,9 @@ class Strategy:
     min_ready_seconds: int = 0
     on_failure: str = "rollback"
     while_held: str = "refuse"
-    """What a new release does when another one waits at a gate: C(refuse), or C(abort) that one first."""
+    """What a new release does when another one waits at a gate: C(refuse), C(abort) that one first, or C(wait)."""
+    progress_deadline: int = 0
+    """Seconds in which a replica has to get from its start, or from the last gate, to traffic; 0 for no such limit."""
     approval: bool = False
     """blue_green: whether somebody has to promote before the switch."""
     pause: int = 0
@@ -86,7 +88,8 @@ def parse_strategy(fields: Fields) -> Strategy:
         max_unavailable=_share(fields, "max_unavailable", 0),
         min_ready_seconds=fields.seconds("min_ready_seconds", 0, 0),
         on_failure=fields.choice("on_failure", ("rollback", "stop"), "rollback"),
-        while_held=fields.choice("while_held", ("refuse", "abort"), "refuse"),
+        while_held=fields.choice("while_held", ("refuse", "abort", "wait"), "refuse"),
+        progress_deadline=fields.seconds("progress_deadline", 0, 0),
         approval=fields.boolean("approval", False),
         pause=fields.seconds("pause", 0, 0),
         two_phase=fields.boolean("two_phase", False),

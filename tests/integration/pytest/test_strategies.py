@@ -217,16 +217,34 @@ def test_ro_18_a_held_release_is_aborted_first_by_choice(world: World) -> None:
     world.judge(third)
 
 
-def test_ro_02_a_failure_in_prepare_moves_no_traffic(world: World) -> None:
+def test_ro_18_a_new_release_waits_for_a_held_one_by_choice(world: World) -> None:
+    site = world.site
+    held = blue_green(site, approval=True)
+    end_well(site.start("replace", held))
+    third = blue_green(site, while_held="wait")
+    waits = site.start("replace", third)
+    waits.until(said("promote or abort it"))
+    assert len(ids(site, held)) == REPLICAS and ids(site, third) == []
+    end_well(site.start("promote", held))
+    end_well(waits)
+    world.judge(third)
+
+
+@pytest.mark.parametrize("limit", ["readiness.timeout", "progress_deadline"])
+def test_ro_02_a_failure_in_prepare_moves_no_traffic(world: World, limit: str) -> None:
     site, old = world.site, world.current
     before = ids(site, old)
-    release = blue_green(site, delay=600)
+    release = blue_green(
+        site, delay=600, **({"progress_deadline": 3} if "deadline" in limit else {})
+    )
     variables = json.loads(release.spec.read_text())
-    variables["release_processes"]["web"]["readiness"]["timeout"] = 3
+    if limit == "readiness.timeout":
+        variables["release_processes"]["web"]["readiness"]["timeout"] = 3
     release.spec.write_text(json.dumps(variables))
     run = site.start("replace", release)
     ended = run.end()
     assert ended.code != 0 and "rolled back" in ended.text, ended.text
+    assert ("progress_deadline is 3 s" in ended.text) == (limit == "progress_deadline")
     assert not {"activate", "drain"} & set(verbs(run))
     assert ids(site, old) == before
     world.judge(old)

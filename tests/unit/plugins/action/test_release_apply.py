@@ -545,6 +545,26 @@ def test_a_held_release_is_aborted_first(run: Run) -> None:
     assert "[h1] release a1 is held at gate approval: it is aborted first" in action.said
 
 
+HELD = {
+    "changed": False,
+    "status": "waiting",
+    "message": "release a1, held at gate approval: promote or abort it",
+    "epoch": 0,
+    "expires_in": 900.0,
+}
+
+
+def test_a_new_release_waits_for_a_held_one(run: Run) -> None:
+    result, action = run(HELD, HELD, answer())
+    assert (result["status"], len(action.calls)) == ("done", 3)
+    assert action.said.count(f"[h1] waiting: {HELD['message']}") == 2
+
+
+def test_a_new_release_waits_for_a_held_one_as_long_as_for_the_lease(run: Run) -> None:
+    with pytest.raises(AnsibleActionFail, match="promote or abort it; gave up after 3 s, nothing"):
+        run(HELD, HELD, HELD, lease={"wait": 3})
+
+
 def test_where_the_abort_fails_nothing_new_begins(run: Run) -> None:
     held = {
         "changed": False,

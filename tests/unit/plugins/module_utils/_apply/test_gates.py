@@ -192,6 +192,20 @@ def test_a_new_release_aborts_the_held_one_first_by_choice(host: Host) -> None:
     assert seen(host) == [("serving", THIRD)]
 
 
+def test_a_new_release_waits_for_the_held_one_by_choice(host: Host) -> None:
+    second = held(host)
+    traces = host.traces()
+    third = spec(host, "3", THIRD, while_held="wait", scale_down_delay=0)
+    answer = host.apply(third)
+    assert (answer["status"], answer["changed"]) == ("waiting", False)
+    assert "held at gate approval: promote or abort it" in answer["message"]
+    assert host.plan(third)["lines"][0].startswith("wait until it is promoted or aborted: release ")
+    assert host.traces()[0] == traces[0]
+    assert host.apply(second, "promote")["status"] == "done"
+    assert host.apply(third)["status"] == "done"
+    assert seen(host) == [("serving", THIRD)]
+
+
 def test_rollback_leaves_a_gate_too(host: Host) -> None:
     second = held(host)
     assert host.apply(second, "previous")["status"] == "done"

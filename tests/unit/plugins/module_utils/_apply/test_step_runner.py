@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -190,6 +191,43 @@ def test_a_wait_keeps_its_time_under_the_name_of_its_step(host: Host, verb: Verb
     with pytest.raises(Interrupted):
         host.do(verb, 1)
     assert list(host.timers.began) == [f"{verb.value}:{host.name(1)}"]
+
+
+def test_ro_06_a_replica_that_does_not_come_up_in_time_fails_whatever_it_waits_for(
+    host: Host,
+) -> None:
+    host.release = host.simulation.by({"progress_deadline": 30}, "b", 1)
+    host.runner = host.runner_of(host.release)
+    host.do(Verb.START)
+    host.simulation.ready.clear()
+    with pytest.raises(Interrupted):
+        host.do(Verb.READY)
+    host.timers.began[f"ready:{host.name()}"] -= 29
+    host.timers.began[f"progress:{host.name()}"] -= 29
+    host.simulation.ready.update(host.simulation.running())
+    host.do(Verb.READY)
+    host.do(Verb.REGISTER)
+    host.simulation.sicken(host.name())
+    host.timers.began[f"progress:{host.name()}"] -= 1
+    late = r"not healthy after 30 s; .* \(strategy.progress_deadline is 30 s\)"
+    with pytest.raises(LoadBalancerError) as raised:
+        host.do(Verb.ACTIVATE)
+    assert re.search(late, raised.value.message), raised.value.message
+
+
+def test_a_replica_that_has_traffic_has_met_its_deadline(host: Host) -> None:
+    host.release = host.simulation.by({"progress_deadline": 30}, "b", 1)
+    host.runner = host.runner_of(host.release)
+    host.up(1)
+    assert [key for key in host.timers.began if key.startswith("progress:")] == []
+
+
+def test_a_replica_that_is_started_anew_has_its_whole_time(host: Host) -> None:
+    host.release = host.simulation.by({"progress_deadline": 30}, "b", 1)
+    host.runner = host.runner_of(host.release)
+    host.timers.began[f"progress:{host.name()}"] = host.simulation.clock.monotonic() - 40
+    host.up(1)
+    assert host.admins() == [Admin.ACTIVE]
 
 
 def test_a_timer_of_before_a_reboot_begins_anew(host: Host) -> None:

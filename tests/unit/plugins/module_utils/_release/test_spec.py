@@ -117,6 +117,8 @@ SPECS = st.fixed_dictionaries(
             optional={
                 "max_unavailable": SHARE,
                 "min_ready_seconds": st.integers(0, 86400),
+                "progress_deadline": st.integers(0, 86400),
+                "while_held": st.sampled_from(["refuse", "abort", "wait"]),
                 "on_failure": st.sampled_from(["rollback", "stop"]),
             },
         )
