@@ -102,8 +102,7 @@ class ActionModule(ActionBase):
         self, variables: dict[str, Any], first: dict[str, Any], undoes: bool
     ) -> dict[str, Any]:
         """Take away the other release that waits at a gate, and only then begin with this one."""
-        held = first["held"]
-        self._say(f"release {held['release']} is held at gate {held['held']}: it is aborted first")
+        self._say(abort_first(first["held"]))
         aborted = self._loop(variables, "abort", False)
         if aborted.get("failed"):
             return aborted
@@ -293,6 +292,12 @@ class ActionModule(ActionBase):
 
     def _say(self, line: str) -> None:
         self._display.display(f"[{self._name}] {line}")
+
+
+def abort_first(held: Mapping[str, Any]) -> str:
+    """Say which other release is taken away first, and why."""
+    how = f"is held at gate {held['held']}" if held["held"] else "was left half way, with traffic"
+    return f"release {held['release']} {how}: it is aborted first"
 
 
 def _without_traffic(result: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     _diff,
     _holder,
     _without_traffic,
+    abort_first,
 )
 from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     ActionModule as ReleaseApply,
@@ -228,7 +229,7 @@ class ActionModule(ReleaseApply):
 
     def _aborts_first(self, held: Mapping[str, Any]) -> None:
         """Take away the other release that waits at a gate, and only then begin with this one."""
-        self._say(f"release {held['release']} is held at gate {held['held']}: it is aborted first")
+        self._say(abort_first(held))
         self._run["aborting"] = True
 
     def _keeps(self, answer: Mapping[str, Any]) -> None:

@@ -54,6 +54,14 @@ class Repeated(Fenced):
     """A late step of a call whose run is in a later call already: the run itself goes on."""
 
 
+class AbortFirst(CutoverError):
+    """Another release has traffic and nobody who goes on with it: it is aborted before this one begins."""
+
+    def __init__(self, release: str) -> None:
+        super().__init__(f"release {release} was left half way: it is aborted first")
+        self.release = release
+
+
 class Overtaken(CutoverError):
     """Another run has changed what there is between the decision of this one and its lease: it has to decide again."""
 

@@ -37,7 +37,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.host_chec
     check_secrets,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import resolve, way
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import (
+    left_half_way,
+    resolve,
+    way,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
     ReleaseRecord,
@@ -49,6 +53,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._clock import Sy
 from ansible_collections.immutable.cutover.plugins.module_utils._disk import require
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    AbortFirst,
     CutoverError,
     Fenced,
     InvalidInput,
@@ -260,11 +265,13 @@ class Deployment:
                 self._still,
             )
             self.epoch = log.epoch = state.epoch
+            if not turn.epoch and (left := self.left_half_way()):
+                raise AbortFirst(left.release)
             run = Run(
                 turn.holder.run, state.epoch, turn.ttl, journal, lease, self.releases.pass_gate
             )
             outcome = self._work(turn, run, log)
-        except (LeaseHeld, Overtaken):
+        except (LeaseHeld, Overtaken, AbortFirst):
             raise
         except CutoverError as error:
             log.fail(error, turn.epoch)
@@ -272,6 +279,15 @@ class Deployment:
                 lease.release(turn.holder.run)
             raise
         return outcome, journal.written
+
+    def left_half_way(self) -> Begun | None:
+        """Return another release that a run which is over has left with traffic, where this one must not join it."""
+        if self._to:
+            return None
+        begun = self.releases.begun()
+        if begun is None or begun.release == self.release.id:
+            return None
+        return left_half_way(self.release, self.releases, observe(self.site, self.app))
 
     def _still(self) -> bool:
         """Whether what this run has decided on is so yet; a promotion is somebody's choice, and refused if not."""

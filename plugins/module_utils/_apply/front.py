@@ -33,6 +33,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
+    AbortFirst,
     CutoverError,
     LeaseHeld,
     Overtaken,
@@ -111,6 +112,8 @@ def plan_of(deployment: Deployment) -> dict[str, Any]:
     lines = loose_ends or lines
     if deployment.way and (plan.batches or loose_ends):
         lines.insert(0, deployment.way)
+    if left := deployment.left_half_way():
+        lines.insert(0, f"abort first, unless its run lives: release {left.release}, left half way")
     if deployment.held is not None:
         first = "wait until it is promoted or aborted" if deployment.waits else "abort first"
         lines.insert(0, f"{first}: {_gate_of(deployment.held)}")
@@ -189,6 +192,13 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
         outcome, rows = deployment.work(turn)
     except Overtaken as error:
         return {"changed": False, "status": "again", "message": error.message}
+    except AbortFirst as error:
+        # With the lease, which the abort goes on with: it is the same run.
+        return {
+            "changed": False,
+            "status": "abort_first",
+            "held": {"release": error.release, "held": ""},
+        }
     except LeaseHeld as error:
         return {"changed": False, "status": "waiting", "message": error.message, **error.details}
     done = list(outcome.actions)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
     Begun,
     ReleaseRecord,
@@ -17,6 +18,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
 from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import parse_spec
+from ansible_collections.immutable.cutover.plugins.module_utils._release.strategy import (
+    RECREATE,
+    ROLLING,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import Phase, World
 
 RECOVER, FINISH, UNDO = "recover", "finish", "undo"
@@ -50,6 +55,23 @@ def resolve(to: str, app: str, releases: Releases, observe: Callable[[], World])
             "or recover with recover_to undo; nothing was changed"
         )
     return to
+
+
+def left_half_way(release: Release, releases: Releases, world: World) -> Begun | None:
+    """Return another release that has traffic beside a third one, and no run any more.
+
+    A canary or a switch on top of both would have three serve at once, and compare with a mix of two. Replica by
+    replica does not mind. What was to be gone back to is better than what it was to replace.
+    """
+    begun = releases.begun()
+    if begun is None or begun.to or begun.release == release.id:
+        return None
+    record = releases.get(begun.release)
+    types = {release.spec.strategy.type}
+    types |= {parse_spec(record.spec).strategy.type} if record else set()
+    routed = {item.release for item in world.replicas if item.routed} - {release.id}
+    mixed = begun.release in routed and len(routed) > 1
+    return begun if mixed and not types <= {ROLLING, RECREATE} else None
 
 
 def way(to: str, version: str, release: str, begun: Begun | None) -> str:

@@ -545,6 +545,15 @@ def test_a_held_release_is_aborted_first(run: Run) -> None:
     assert "[h1] release a1 is held at gate approval: it is aborted first" in action.said
 
 
+def test_a_release_that_was_left_half_way_is_aborted_first(run: Run) -> None:
+    left = {"changed": False, "status": "abort_first", "held": {"release": "a1", "held": ""}}
+    _result, action = run(left, answer(), answer())
+    assert [call.get("to") for call in action.calls] == ["", "abort", ""]
+    holders = [call["turn"]["holder"]["run"] for call in action.calls]
+    assert len(set(holders)) == 1, "it keeps the lease in between"
+    assert "[h1] release a1 was left half way, with traffic: it is aborted first" in action.said
+
+
 HELD = {
     "changed": False,
     "status": "waiting",

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
 from ansible_collections.immutable.cutover.tests.unit.support.hosts import Host, image
 from ansible_collections.immutable.cutover.tests.unit.support.shop import (
     IMAGE_ID,
@@ -20,6 +22,7 @@ from ansible_collections.immutable.cutover.tests.unit.support.shop import (
 
 THIRD = f"sha256:{'3' * 64}"
 OLD, NEW = ("serving", IMAGE_ID), ("serving", OTHER_IMAGE_ID)
+OTHER = {"run": "run-2", "user": "bob"}
 HELD = [{"weight": 10}, {"pause": {}}, {"weight": 50}, {"pause": {}}]
 
 
@@ -104,6 +107,55 @@ def test_a_third_release_never_overlaps(host: Host) -> None:
     with pytest.raises(Exception, match="is held at gate 2-pause-at-10: promote or abort it first"):
         host.apply(third)
     assert seen(host) == [OLD, OLD, NEW]
+
+
+def left_in_a_pause(host: Host) -> int:
+    """Have the canary of release 2 serve, and its run die; return the epoch."""
+    assert host.apply(spec(host, "1", IMAGE_ID))["status"] == "done"
+    second = spec(host, "2", OTHER_IMAGE_ID, steps=[{"weight": 10}, {"pause": 600}])
+    answer = host.apply(second, seconds=2)
+    assert (answer["status"], seen(host)) == ("more", [OLD, OLD, NEW])
+    return int(answer["epoch"])
+
+
+def test_ro_18_a_canary_whose_run_died_is_aborted_before_a_third_release_begins(host: Host) -> None:
+    epoch = left_in_a_pause(host)
+    third = spec(host, "3", THIRD)
+    assert host.plan(third)["lines"][0].startswith("abort first, unless its run lives: release ")
+    before = seen(host), weights(host)
+    answer = host.apply(third, holder=OTHER, take_over=epoch)
+    assert (answer["status"], answer["held"]["held"]) == ("abort_first", "")
+    assert (seen(host), weights(host)) == before, "nothing of the third one is there"
+    holder = Lease(str(host.state_dir), "shop", SystemClock()).read().holder
+    assert holder is not None and holder.run == "run-2", "nobody comes in between"
+    assert host.apply(third, "abort", holder=OTHER)["status"] == "done"
+    assert (seen(host), weights(host)) == ([OLD, OLD], [1, 1])
+    assert host.apply(third, holder=OTHER)["status"] == "held"
+    assert seen(host) == [OLD, OLD, ("serving", THIRD)]
+    runs = [(row["outcome"], row["release"]) for row in host.rig_rows() if row["step"] == "run"]
+    assert [outcome for outcome, _release in runs][-5:] == [
+        *("interrupted", "begin", "done"),
+        *("begin", "held"),
+    ]
+
+
+def test_a_living_canary_is_waited_for_and_not_aborted(host: Host) -> None:
+    left_in_a_pause(host)
+    answer = host.apply(spec(host, "3", THIRD), holder=OTHER, waits=60.0)
+    assert answer["status"] == "waiting"
+
+
+def test_a_rolling_release_that_was_left_half_way_is_replaced_at_once(host: Host) -> None:
+    rolling = {"type": "rolling", "max_surge": 1}
+    two: Any = {"replicas": 2}
+    assert host.apply(host.spec("1", IMAGE_ID, strategy=rolling, web=dict(two)))["status"] == "done"
+    slow = {**rolling, "min_ready_seconds": 600}
+    left = host.apply(host.spec("2", OTHER_IMAGE_ID, strategy=slow, web=dict(two)), seconds=2)
+    assert (left["status"], seen(host)) == ("more", [OLD, OLD, NEW])
+    third = host.spec("3", THIRD, strategy=rolling, web=dict(two))
+    answer = host.apply(third, holder=OTHER, take_over=left["epoch"])
+    assert answer["status"] == "done"
+    assert seen(host) == [("serving", THIRD), ("serving", THIRD)]
 
 
 def test_a_run_that_begins_again_goes_on_behind_what_was_passed(host: Host) -> None:
