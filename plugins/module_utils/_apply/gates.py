@@ -33,6 +33,10 @@ class GateFailed(CutoverError):
     """What was measured at a gate speaks against the release: it is taken back."""
 
 
+class HealthySide(GateFailed):
+    """What replaces it serves no more: what is drained is not taken away, and goes back into rotation."""
+
+
 Keeper = Callable[[Hold], Answer]
 """Answers for one kind of gate; raises GateFailed to have the release taken back."""
 

@@ -27,6 +27,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.fleet_flo
     or_of_the_fleet,
     others_serve,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates import HealthySide
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import (
     observe,
     target_address,
@@ -296,11 +297,31 @@ class StepRunner:
         return self._drained.wait(step, self._release.spec.process(step.process))
 
     def _deregister(self, step: Step) -> Detail:
+        """Take it out for good, if enough others still serve: until here it is one command away from serving again."""
+        while not self._may_go(step):
+            left = self._timers.left(step_key(step), FLOOR_WAIT)
+            if left <= 0:
+                raise HealthySide(
+                    f"{step.replica}: not taken away: fewer than {self._wants[step.process].floor} other replicas of "
+                    f"{step.process} serve now in the load balancer's view; it still runs, healthy and without traffic"
+                )
+            self._note(step.replica, "waiting for others that serve")
+            self._site.clock.sleep(min(FLOOR_INTERVAL, left))
         for driver in self._site.drivers(step.process):
             with self._lease.guard(self._epoch):
                 targets.deregister(driver, step.replica)
         self._persist(step.process)
         return {}
+
+    def _may_go(self, step: Step) -> bool:
+        """Whether nothing is lost with a replica: it could not serve, or never did, or enough others do."""
+        want = self._wants.get(step.process)
+        with self._lease.guard(self._epoch):  # one that comes late does not wait to be told so
+            world = observe(self._site, self._release.spec.app)
+        replica = world.find(step.replica)
+        if want is None or replica is None or not replica.spare:
+            return True
+        return serving_count(world, step.process) >= want.floor
 
     def _destroy(self, step: Step) -> Detail:
         process = self._release.spec.process(step.process)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     Admin,
+    Health,
     Target,
 )
 
@@ -58,6 +59,14 @@ class Replica:
         if not self.running or self.phase is Phase.MISADDRESSED:
             return False
         return any(target is not None and target.admin is Admin.ACTIVE for target in self.targets)
+
+    @property
+    def spare(self) -> bool:
+        """Whether it has served, is drained, and could serve again at once: healthy in a load balancer's own view."""
+        return self.running and any(
+            target is not None and target.admin is Admin.DRAINING and target.health is Health.UP
+            for target in self.targets
+        )
 
     @property
     def phase(self) -> Phase:

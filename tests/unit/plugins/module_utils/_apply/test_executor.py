@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
+    drained,
+    step_runner,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.memory import MemoryEngine
@@ -23,7 +27,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     ProbeError,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder
-from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import Admin
+from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
+    Admin,
+    Health,
+)
 from ansible_collections.immutable.cutover.tests.unit.support.rig import Rig
 from ansible_collections.immutable.cutover.tests.unit.support.shop import OTHER_IMAGE_ID
 
@@ -163,6 +170,22 @@ def test_a_drain_that_does_not_end_fails_and_cuts_nothing(rig: Rig) -> None:
     rig.drivers[0].work(old[0], 0)
     assert rig.work(new).status == "done"
     assert rig.phases() == {rig.names(new)[0]: "serving"}
+
+
+def test_what_replaces_it_goes_down_while_the_old_one_drains(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(step_runner, "FLOOR_WAIT", 1)
+    old, new = deployed(rig), second(rig)
+
+    def goes_down(*_words: Any, **_more: Any) -> None:
+        rig.drivers[0].health(rig.names(new)[0], Health.DOWN)
+
+    monkeypatch.setattr(drained.targets, "await_drained", goes_down)
+    outcome = rig.work(new)
+    assert (outcome.status, outcome.worth_undoing) == ("failed", True)
+    assert "it still runs, healthy and without traffic" in str(outcome.error)
+    assert rig.phases()[old[0]] == "standby"
 
 
 class EngineThatEndsWork(MemoryEngine):

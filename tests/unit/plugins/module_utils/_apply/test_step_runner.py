@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import step_runner
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates import HealthySide
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import (
     StepRunner,
     Timers,
@@ -154,6 +155,34 @@ def test_cap_what_one_balancer_forgot_is_kept_by_the_other(pair: Host) -> None:
     assert pair.admins(1) == [Admin.ACTIVE, None]
 
 
+def test_cap_what_could_serve_again_stays_until_enough_others_serve(pair: Host) -> None:
+    pair.up(1, 2)
+    for driver in pair.simulation.drivers:
+        driver.change(pair.name(1), admin=Admin.DRAINING)
+    pair.simulation.sicken(pair.name(2))
+    with pytest.raises(Interrupted):
+        pair.do(Verb.DEREGISTER, 1)
+    assert pair.admins(1) == [Admin.DRAINING, Admin.DRAINING]
+    assert pair.notes == {pair.name(1): "waiting for others that serve"}
+    pair.timers.began[f"deregister:{pair.name(1)}"] -= 60
+    with pytest.raises(HealthySide, match="fewer than 2 other replicas of web serve now"):
+        pair.do(Verb.DEREGISTER, 1)
+    pair.release = pair.simulation.release("a", 1, 1, 0)
+    pair.simulation.drivers[0].health(pair.name(1), Health.DOWN)
+    pair.simulation.drivers[1].health(pair.name(1), Health.DOWN)
+    pair.do(Verb.DEREGISTER, 1)
+    assert pair.admins(1) == [None, None], "what is sick itself is no capacity"
+
+
+def test_cap_what_never_served_goes_whatever_serves(host: Host) -> None:
+    host.do(Verb.START, 1)
+    host.simulation.ready.update(host.simulation.running())
+    host.do(Verb.READY, 1)
+    host.do(Verb.REGISTER, 1)
+    host.do(Verb.DEREGISTER, 1)
+    assert host.admins(1) == [None]
+
+
 def test_a_drain_goes_on_once_others_serve(host: Host) -> None:
     host.up(1, 2)
     old, host.release = host.release, host.simulation.release("b", 1, 1, 0)
@@ -241,12 +270,13 @@ def test_a_timer_of_before_a_reboot_begins_anew(host: Host) -> None:
 )
 def test_fence_a_late_step_changes_nothing(pair: Host, verb: Verb) -> None:
     pair.up(1, 2)
-    late, current = pair.runner, pair.runner_of(pair.release)
+    late, _current = pair.runner, pair.runner_of(pair.release)
     if verb in (Verb.DEREGISTER, Verb.DESTROY):
         for driver in pair.simulation.drivers:
             driver.change(pair.name(1), admin=Admin.DRAINING)
     if verb is Verb.DESTROY:
-        pair.do(Verb.DEREGISTER, 1, current)
+        for driver in pair.simulation.drivers:
+            driver.lose(pair.name(1))
     calls, admins = list(pair.simulation.engine.calls), pair.admins(1)
     with pytest.raises(Fenced, match="fenced: run epoch 1, current epoch 2"):
         pair.do(verb, 3 if verb is Verb.START else 1, late)
