@@ -8,6 +8,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.immutable.cutover.plugins.action.release_apply import MODULE as RELEASE
 from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     ActionModule as ReleaseApply,
 )
@@ -18,6 +19,7 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 
 MODULE = "immutable.cutover.task_run"
+OF_A_RELEASE = ("spec", "state_dir", "engine")
 PASSED = ("spec", "when", "command", "timeout", "state_dir", "engine")
 
 
@@ -44,6 +46,8 @@ class ActionModule(ReleaseApply):
         if self._task.check_mode:
             return self._planned(variables)
         result = self._loop(variables, "", False)
+        if result["status"] == "abort_first":
+            result = self._abort_first(variables, result, False)
         seconds = round(self._clock.monotonic() - began, 3)
         return {**result, "tasks": self._ran, "journal": self._rows, "seconds": seconds}
 
@@ -57,6 +61,9 @@ class ActionModule(ReleaseApply):
         return plan
 
     def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+        if to:  # the abort of another release, before anything of this one is done
+            about = {key: value for key, value in self._arguments().items() if key in OF_A_RELEASE}
+            return self._module(RELEASE, {**about, "to": to, "turn": turn}, variables)
         answer = self._module(MODULE, {**self._arguments(), "turn": turn}, variables)
         self._ran += [{**task, "host": self._name} for task in answer.get("tasks") or []]
         self._rows += answer.get("journal") or []  # a failed turn has some too

@@ -38,7 +38,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.host_chec
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import observe
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import (
+    held_beside,
     left_half_way,
+    refused_beside,
     resolve,
     way,
 )
@@ -355,16 +357,10 @@ class Deployment:
 
     def _held(self) -> Begun | None:
         """Return another release that waits at a gate, unless this one is refused for it; they never overlap."""
-        begun = self.releases.begun()
-        if self._to or begun is None or not begun.held or begun.release == self.release.id:
-            return None
-        if self.release.spec.strategy.while_held == "refuse":
-            raise CutoverError(
-                f"release {begun.release} of {self.app} is held at gate {begun.held}: promote or abort it first, "
-                "or set strategy.while_held to abort or wait; nothing was changed",
-                held=begun.release,
-            )
-        return begun
+        other = None if self._to else held_beside(self.release, self.releases)
+        if other is not None and self.release.spec.strategy.while_held == "refuse":
+            raise refused_beside(self.app, other)
+        return other
 
     def _new_record(self) -> ReleaseRecord:
         return ReleaseRecord(

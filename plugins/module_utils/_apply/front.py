@@ -174,15 +174,9 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
     if deployment.held is not None and deployment.waits:
         # Whoever promotes or aborts it needs the lease before this run.
         deployment.leave_line(turn.holder.run)
-        return {
-            "changed": False,
-            "status": "waiting",
-            "message": f"{_gate_of(deployment.held)}: promote or abort it",
-            "epoch": 0,
-            "expires_in": turn.waits,
-        }
+        return waits_for(deployment.held, turn)
     if deployment.held is not None:
-        return {"changed": False, "status": "abort_first", "held": asdict(deployment.held)}
+        return aborts_first(deployment.held)
     plan = {} if turn.epoch else plan_of(deployment)
     if plan and (plan["hold"] or not plan["needed"]):
         deployment.leave_line(turn.holder.run)
@@ -225,6 +219,22 @@ def apply_to(deployment: Deployment, params: Mapping[str, Any]) -> dict[str, Any
         "resume": resume_data(outcome.resume),
         **failure_of(outcome),
     }
+
+
+def waits_for(held: Begun, turn: Turn) -> dict[str, Any]:
+    """Return the answer of a run that waits for a release at a gate; it has no place in line."""
+    return {
+        "changed": False,
+        "status": "waiting",
+        "message": f"{_gate_of(held)}: promote or abort it",
+        "epoch": 0,
+        "expires_in": turn.waits,
+    }
+
+
+def aborts_first(held: Begun) -> dict[str, Any]:
+    """Return the answer of a run before which a release at a gate is to be taken away."""
+    return {"changed": False, "status": "abort_first", "held": asdict(held)}
 
 
 def _gate_of(begun: Begun) -> str:

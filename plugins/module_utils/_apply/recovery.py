@@ -57,6 +57,23 @@ def resolve(to: str, app: str, releases: Releases, observe: Callable[[], World])
     return to
 
 
+def held_beside(release: Release, releases: Releases) -> Begun | None:
+    """Return another release that waits at a gate."""
+    begun = releases.begun()
+    if begun is None or not begun.held or begun.release == release.id:
+        return None
+    return begun
+
+
+def refused_beside(app: str, held: Begun) -> CutoverError:
+    """Return the refusal of a release that must not overlap with one that is held."""
+    return CutoverError(
+        f"release {held.release} of {app} is held at gate {held.held}: promote or abort it first, "
+        "or set strategy.while_held to abort or wait; nothing was changed",
+        held=held.release,
+    )
+
+
 def left_half_way(release: Release, releases: Releases, world: World) -> Begun | None:
     """Return another release that has traffic beside a third one, and no run any more.
 

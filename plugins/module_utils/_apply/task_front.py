@@ -21,7 +21,14 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.host_chec
     check_host,
     check_secrets,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import Releases
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.recovery import (
+    held_beside,
+    refused_beside,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import (
+    Begun,
+    Releases,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.run_log import RunLog
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_records import (
     TaskRecords,
@@ -41,6 +48,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     Fenced,
     InvalidInput,
     LeaseHeld,
+    Overtaken,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._journal import Journal, Row
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Lease
@@ -52,6 +60,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.spec im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.task_spec import (
     AFTER,
+    BEFORE,
     TaskSpec,
     command_of,
 )
@@ -90,6 +99,8 @@ def run_tasks(params: Mapping[str, Any], check: bool) -> dict[str, Any]:
     lines = [_line(task, work) for task in work.tasks]
     if only_plan:
         return {**_result(work, lines, needed=True), "changed": False}
+    if not turn.epoch and (first := _before_it(work, turn)):
+        return first
     return _adhoc(work, turn) if work.adhoc else _leased(work, turn, lines)
 
 
@@ -112,6 +123,27 @@ def _work(params: Mapping[str, Any]) -> Work:
     after = any(task.when == AFTER for task in tasks)
     waits = _still_there(release, releases, engine) if after else ""
     return Work(release, tasks, engine, state_dir, adhoc, waits)
+
+
+def _held(work: Work) -> Begun | None:
+    """Return another release that waits at a gate; beside it nothing of this one is done before its traffic."""
+    if not any(task.when == BEFORE for task in work.tasks) or work.adhoc:
+        return None
+    return held_beside(work.release, Releases(work.state_dir, work.app))
+
+
+def _before_it(work: Work, turn: Turn) -> dict[str, Any]:
+    """Return what comes first where another release waits at a gate, as for the release itself."""
+    held, spec = _held(work), work.release.spec
+    if held is None:
+        return {}
+    if spec.strategy.while_held == "wait":
+        Lease(work.state_dir, work.app, SystemClock()).leave(turn.holder.run)
+        return front.waits_for(held, turn)
+    # An abort over several hosts is more than the host of the tasks can do.
+    if spec.strategy.while_held == "refuse" or spec.balancer_hosts:
+        raise refused_beside(work.app, held)
+    return front.aborts_first(held)
 
 
 def _running(spec: AppSpec, releases: Releases) -> str:
@@ -175,8 +207,16 @@ def _leased(work: Work, turn: Turn, lines: list[str]) -> dict[str, Any]:
     log = RunLog(journal, turn.holder.run, work.release, clock)
     try:
         state = lease.acquire(
-            turn.holder, turn.ttl, turn.take_over, turn.epoch, turn.waits, turn.gone
+            turn.holder,
+            turn.ttl,
+            turn.take_over,
+            turn.epoch,
+            turn.waits,
+            turn.gone,
+            lambda: _held(work) is None,
         )
+    except Overtaken as error:
+        return {"changed": False, "status": "again", "message": error.message}
     except LeaseHeld as error:
         return {"changed": False, "status": "waiting", "message": error.message, **error.details}
     log.epoch = state.epoch

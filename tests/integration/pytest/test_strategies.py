@@ -112,6 +112,7 @@ def test_blue_green_prepares_all_then_switches_once(world: World) -> None:
 
 
 ABORT = "abort"
+LEFT_HALF_WAY = at("activate", "ok", EVERYTHING, THIRD)
 KILLS = (
     at("start", "ok", FAMILY, ROLLBACK),
     at("check", "begin", EVERYTHING, AGAIN),
@@ -123,6 +124,7 @@ KILLS = (
     Kill("delay", said(KEPT), CONTROLLER, AGAIN),
     Kill("delay-third", said(KEPT), CONTROLLER, THIRD),
     at("destroy", "begin", EVERYTHING, AGAIN),
+    LEFT_HALF_WAY,
     at("ready", "begin", EVERYTHING, ABORT),
     at("activate", "ok", EVERYTHING, ABORT),
     # Everything: a module that lived on would complete the release, and then there is nothing to abort.
@@ -145,6 +147,8 @@ def test_cr_01_kill_in_prepare_switch_and_delay(world: World, kill: Kill) -> Non
     playbook = kill.then if kill.then in (ROLLBACK, ABORT) else "replace"
     ended = site.play(playbook, third if kill.then == THIRD else release)
     assert ended.code == 0, ended.text
+    if kill is LEFT_HALF_WAY:
+        assert "was left half way, with traffic: it is aborted first" in ended.text, ended.text
     run.orphans_end()
     world.judge(wanted)
 
@@ -250,11 +254,19 @@ def test_ro_02_a_failure_in_prepare_moves_no_traffic(world: World, limit: str) -
     world.judge(old)
 
 
-def test_recreate_under_held_requests_loses_nothing(world: World) -> None:
+@pytest.fixture
+def held_back(world: World) -> Iterator[None]:
+    """HAProxy holds requests back while nothing serves."""
+    sample = world.site.sample
+    backend = {"name": "shop", "bind": f"127.0.0.1:{sample.port}", "hold_requests": 120}
+    sample.prepare("-e", json.dumps({"load_balancer_backends": [backend]}))
+    yield
+    sample.prepare()
+
+
+def test_recreate_under_held_requests_loses_nothing(world: World, held_back: None) -> None:
     """What must not run twice does not, and whoever asks meanwhile waits."""
     site = world.site
-    backend = {"name": "shop", "bind": f"127.0.0.1:{site.sample.port}", "hold_requests": 120}
-    site.sample.prepare("-e", json.dumps({"load_balancer_backends": [backend]}))
     release = site.release(release_strategy={"type": "recreate"})
     run = site.start("replace", release)
     text = end_well(run)
@@ -262,7 +274,30 @@ def test_recreate_under_held_requests_loses_nothing(world: World) -> None:
     done = verbs(run)
     assert len(done) - 1 - done[::-1].index("destroy") < done.index("start")
     world.judge(release)
-    site.sample.prepare()
+
+
+@pytest.mark.parametrize(
+    "kill",
+    [
+        at("destroy", "ok", EVERYTHING, AGAIN, count=REPLICAS),
+        at("start", "ok", FAMILY, ROLLBACK),
+        at("activate", "ok", CONTROLLER, AGAIN),
+    ],
+    ids=lambda kill: f"{kill.name}-{kill.then}",
+)
+def test_cr_01_a_recreate_that_dies_is_gone_on_with_or_back_from(
+    world: World, held_back: None, kill: Kill
+) -> None:
+    """Whoever asks while nothing serves is held back for as long as it takes, whichever run ends it."""
+    site = world.site
+    release = site.release(release_strategy={"type": "recreate"})
+    run = site.start("replace", release)
+    run.until(kill.when)
+    run.kill(kill.what)
+    ended = site.play("replace" if kill.then == AGAIN else kill.then, release)
+    assert ended.code == 0, ended.text
+    run.orphans_end()
+    world.judge(release if kill.then == AGAIN else world.current)
 
 
 def test_all_requests_are_accounted_for(shared: World) -> None:

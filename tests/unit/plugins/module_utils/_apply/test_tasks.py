@@ -11,7 +11,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply import front, task_runner
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
+    front,
+    task_front,
+    task_runner,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_front import run_tasks
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.task_records import (
     REMEMBERED,
@@ -444,3 +448,49 @@ def test_only_the_last_releases_are_remembered(tmp_path: Path) -> None:
     (tmp_path / "apps/shop/tasks.json").write_text('{"schema": 1, "done": {"a": 1}}')
     with pytest.raises(StateError, match="tasks.json: is damaged"):
         records.done("00000005")
+
+
+HELD: dict[str, Any] = {"type": "blue_green", "approval": True}
+
+
+def third(host: Host, while_held: str) -> dict[str, Any]:
+    """Have release 2 wait for approval; return the spec of a third one with a task before its traffic."""
+    assert host.apply(host.spec("1", IMAGE_ID, strategy=HELD))["status"] == "done"
+    second = host.spec("2", OTHER_IMAGE_ID, strategy=HELD)
+    assert host.apply(second)["status"] == "held"
+    strategy = {**HELD, "while_held": while_held}
+    return host.spec("3", IMAGE_ID, env={"N": "3"}, strategy=strategy, tasks={"migrate": MIGRATE})
+
+
+def test_ro_18_nothing_runs_beside_a_release_at_a_gate_that_is_not_waited_for(host: Host) -> None:
+    spec = third(host, "refuse")
+    before = host.traces()
+    with pytest.raises(CutoverError, match="is held at gate approval: promote or abort it first"):
+        call(host, spec)
+    assert host.traces() == before
+
+
+def test_ro_18_a_task_waits_as_its_release_does(host: Host) -> None:
+    spec = third(host, "wait")
+    before = host.traces()
+    answer = call(host, spec, turn={"waits": 60.0})
+    assert (answer["status"], host.traces()) == ("waiting", before)
+    assert host.apply(spec, "abort")["status"] == "done"
+    assert ran(host, spec)["status"] == "done"
+
+
+def test_ro_18_a_task_comes_after_the_abort(host: Host) -> None:
+    spec = third(host, "abort")
+    assert call(host, spec)["status"] == "abort_first"
+    assert host.engine.containers({names.TASK: ""}) == ()
+    assert host.apply(spec, "abort")["status"] == "done"
+    assert ran(host, spec)["status"] == "done"
+
+
+def test_ro_18_a_release_that_came_to_its_gate_meanwhile_counts_too(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = third(host, "refuse")
+    monkeypatch.setattr(task_front, "_before_it", lambda _work, _turn: {})
+    assert call(host, spec)["status"] == "again"
+    assert host.engine.containers({names.TASK: ""}) == ()
