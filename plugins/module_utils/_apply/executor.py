@@ -107,7 +107,13 @@ class Executor:
         self._world: World | None = None
         self._wake = threading.Event()
         self._runner = StepRunner(
-            release, site, run.lease, run.epoch, self._timers, self._notes.__setitem__
+            release,
+            site,
+            run.lease,
+            run.epoch,
+            self._timers,
+            self._notes.__setitem__,
+            lambda: self._failure is not None,
         )
 
     def work(self, seconds: float) -> Outcome:

@@ -53,8 +53,10 @@ class HandedEngine(Engine):
             )
         )
 
-    version = image = images = missing_programs = inspect = start = stop = remove = _elsewhere
-    logs = remove_image = ensure_network = sweep_secrets = networks = space = _elsewhere
+    version = image = images = missing_programs = inspect = start = stop = _elsewhere
+    ask_to_stop = remove = logs = remove_image = ensure_network = sweep_secrets = networks = (
+        space
+    ) = _elsewhere
 
 
 class HandedBalancer(LoadBalancer):

@@ -7,7 +7,7 @@ Each may be run again after it was cut off at any point, and none ever changes a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock, SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import (
@@ -35,7 +35,7 @@ KILLED = 137
 _STARTING = 3.0
 """Seconds that a container may stay C(created) before it counts as left over from a start that died."""
 
-_LOOK = 0.1
+_SOON, _LOOK = 0.02, 0.1
 
 _MEANING = {
     125: "the engine could not run it",
@@ -114,10 +114,24 @@ def await_replica_ready(
     )
 
 
+def await_end(engine: Engine, container_id: str, left: Callable[[], float], clock: Clock) -> None:
+    """Wait until a replica that was asked to stop has ended, or nothing is C(left) of its grace period."""
+    pause = _SOON
+    while (seconds := left()) > 0:
+        found = engine.inspect(container_id)
+        if found is None or not found.running:
+            return
+        clock.sleep(min(pause, seconds))
+        pause = min(_LOOK, pause * 1.5)
+
+
 def stop_replica(
-    engine: Engine, container_id: str, *, signal: str, grace_period: int
+    engine: Engine, container_id: str, *, signal: str, grace_period: int, waited: int = 0
 ) -> Mapping[str, object]:
-    """Stop gracefully and remove; say how it ended. What is gone already is no failure."""
+    """Stop gracefully and remove; say how it ended. What is gone already is no failure.
+
+    C(waited): how long it was given already since it was asked to.
+    """
     try:
         exit_code = engine.stop(container_id, signal, grace_period)
     except EngineError as error:
@@ -130,7 +144,7 @@ def stop_replica(
     info: dict[str, object] = {"exit_code": exit_code, "killed": killed}
     if killed:
         info["cause"] = (ended.error if ended else "") or (
-            f"killed: it did not end within {grace_period} s after {signal}; let it handle {signal}, or "
+            f"killed: it did not end within {waited + grace_period} s after {signal}; let it handle {signal}, or "
             "raise stop.grace_period"
         )
     return info

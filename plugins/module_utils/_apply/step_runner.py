@@ -27,7 +27,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.fleet_flo
     or_of_the_fleet,
     others_serve,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates import HealthySide
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.observe import (
     observe,
     target_address,
@@ -36,6 +35,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.ports imp
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes import (
     readiness_probe,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.removal import Removal
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_log import step_key
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
@@ -82,7 +82,9 @@ class StepRunner:
         epoch: int,
         timers: Timers,
         note: Callable[[str, str], None],
+        failing: Callable[[], bool] = lambda: False,
     ) -> None:
+        """C(failing): whether another step has failed, and the next call may go elsewhere."""
         self._release = release
         self._site = site
         self._lease = lease
@@ -92,6 +94,7 @@ class StepRunner:
         self._capacity = threading.Lock()
         self._drained = drained.Drained(site, lease, epoch, timers, note, self._container)
         self._wants = {want.process: want for want in release.goal().wants}
+        self._removal = Removal(release, site, lease, epoch, timers, note, self._container, failing)
         self._verbs: Mapping[Verb, Callable[[Step], Detail]] = {
             Verb.START: self._start,
             Verb.READY: self._ready,
@@ -104,7 +107,7 @@ class StepRunner:
             Verb.DRAIN: self._drain,
             Verb.AWAIT: self._await,
             Verb.DEREGISTER: self._deregister,
-            Verb.DESTROY: self._destroy,
+            Verb.DESTROY: self._removal.destroy,
         }
 
     def run(self, step: Step) -> Detail:
@@ -142,6 +145,7 @@ class StepRunner:
         ):
             spec = self._release.container(process, step.slot, state_dir, port)
             container = replicas.start_replica(engine, spec)
+        self._timers.counts[_started(step)] = 1
         return {"container": container.id[:12], "address": container.address}
 
     def _ready(self, step: Step) -> Detail:
@@ -160,11 +164,19 @@ class StepRunner:
                 clock=self._site.clock,
             )
         except (ProbeError, WaitTimeout) as error:
+            self._refuse_one_that_was_told_to_end(step, container)
             report = replicas.failure_report(self._site.engine, container.id)
             raise ProbeError(
                 f"{step.replica}: {error.message}", **{**error.details, **report}
             ) from error
         return {"successes": readiness.successes}
+
+    def _refuse_one_that_was_told_to_end(self, step: Step, container: Container) -> None:
+        """Have a replica replaced that an earlier run may have told to stop, and that has ended since."""
+        seen = self._site.engine.inspect(container.id)
+        ended = seen is None or not seen.running
+        if ended and _started(step) not in self._timers.counts:
+            raise Interrupted(f"{step.replica} has ended and was not started by this run")
 
     def _warm(self, step: Step) -> Detail:
         process, container = self._process(step), self._running(step)
@@ -297,52 +309,9 @@ class StepRunner:
         return self._drained.wait(step, self._release.spec.process(step.process))
 
     def _deregister(self, step: Step) -> Detail:
-        """Take it out for good, if enough others still serve: until here it is one command away from serving again."""
-        while not self._may_go(step):
-            left = self._timers.left(step_key(step), FLOOR_WAIT)
-            if left <= 0:
-                raise HealthySide(
-                    f"{step.replica}: not taken away: fewer than {self._wants[step.process].floor} other replicas of "
-                    f"{step.process} serve now in the load balancer's view; it still runs, healthy and without traffic"
-                )
-            self._note(step.replica, "waiting for others that serve")
-            self._site.clock.sleep(min(FLOOR_INTERVAL, left))
-        for driver in self._site.drivers(step.process):
-            with self._lease.guard(self._epoch):
-                targets.deregister(driver, step.replica)
+        detail = self._removal.deregister(step)
         self._persist(step.process)
-        return {}
-
-    def _may_go(self, step: Step) -> bool:
-        """Whether nothing is lost with a replica: it could not serve, or never did, or enough others do."""
-        want = self._wants.get(step.process)
-        with self._lease.guard(self._epoch):  # one that comes late does not wait to be told so
-            world = observe(self._site, self._release.spec.app)
-        replica = world.find(step.replica)
-        if want is None or replica is None or not replica.spare:
-            return True
-        return serving_count(world, step.process) >= want.floor
-
-    def _destroy(self, step: Step) -> Detail:
-        process = self._release.spec.process(step.process)
-        container = self._container(step)
-        if container is None:
-            return {"gone": True}
-        with self._lease.guard(self._epoch):
-            self._refuse_registered(step)
-            signal = process.stop.signal if process else "SIGTERM"
-            grace = process.stop.grace_period if process else 30
-            return replicas.stop_replica(
-                self._site.engine, container.id, signal=signal, grace_period=grace
-            )
-
-    def _refuse_registered(self, step: Step) -> None:
-        for driver in self._site.drivers(step.process):
-            if any(target.name == step.replica for target in driver.targets()):
-                raise CutoverError(
-                    f"{step.replica} is still registered in {driver.where}; it is not destroyed",
-                    replica=step.replica,
-                )
+        return detail
 
     def _persist(self, process: str) -> None:
         with self._lease.guard(self._epoch):
@@ -374,6 +343,11 @@ class StepRunner:
 def _progress(step: Step) -> str:
     """Name the time in which a replica has to come up."""
     return f"progress:{step.replica}"
+
+
+def _started(step: Step) -> str:
+    """Name what this run has started itself."""
+    return f"started:{step.replica}"
 
 
 def _state_of(container: Container | None) -> str:

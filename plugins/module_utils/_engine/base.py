@@ -125,6 +125,10 @@ class Engine(abc.ABC):
         """Create and start a container with a fixed address; a failed start leaves nothing behind."""
 
     @abc.abstractmethod
+    def ask_to_stop(self, container_id: str, signal: str) -> None:
+        """Send the signal by ID, once, and do not wait; what ends of it is not started anew."""
+
+    @abc.abstractmethod
     def stop(self, container_id: str, signal: str, grace_period: int) -> int:
         """Stop by ID, wait, and return the exit code; 137 means that it had to be killed."""
 

@@ -135,22 +135,37 @@ class DockerEngine(Engine):
                     refused.add(address)
         raise AssertionError("the last attempt returns or raises")
 
-    def stop(self, container_id: str, signal: str, grace_period: int) -> int:
-        """Stop by ID and return the exit code; 137 means that it had to be killed."""
+    def ask_to_stop(self, container_id: str, signal: str) -> None:
+        """Send the signal by ID, once, and do not wait."""
+        answer = self._to_stop(container_id)
+        if not answer["State"]["Running"]:
+            return
+        client = self._client()
+        try:
+            with self._errors(f"stop {answer['Name'].lstrip('/')}"):
+                # Only the container's own stop signal keeps the engine from restarting it.
+                client.update_container(container_id, restart_policy={"Name": "no"})
+                client.kill(container_id, signal)
+        except EngineError as error:
+            if error.details.get("kind") != "conflict":  # it has ended by itself
+                raise
+
+    def _to_stop(self, container_id: str) -> Mapping[str, Any]:
         answer = self._inspect(container_id)
         if answer is None:
             raise EngineError(f"stop {container_id[:12]}: it is gone", kind="not_found")
         self._check_ours("stop", answer)
-        name = answer["Name"].lstrip("/")
-        client = self._client()
-        with self._errors(f"stop {name}"):
-            if answer["State"]["Running"] and answer["Config"].get("StopSignal") != signal:
-                # Only the container's own stop signal keeps the engine from restarting it.
-                client.update_container(container_id, restart_policy={"Name": "no"})
-                client.kill(container_id, signal)
-                _wait_gone(client, container_id, grace_period)
-                grace_period = 0
-            client.stop(container_id, timeout=grace_period)
+        return answer
+
+    def stop(self, container_id: str, signal: str, grace_period: int) -> int:
+        """Stop by ID and return the exit code; 137 means that it had to be killed."""
+        answer = self._to_stop(container_id)
+        if answer["State"]["Running"] and answer["Config"].get("StopSignal") != signal:
+            self.ask_to_stop(container_id, signal)
+            _wait_gone(self._client(), container_id, grace_period)
+            grace_period = 0
+        with self._errors(f"stop {answer['Name'].lstrip('/')}"):
+            self._client().stop(container_id, timeout=grace_period)
         after = self.inspect(container_id)
         return -1 if after is None or after.exit_code is None else after.exit_code
 

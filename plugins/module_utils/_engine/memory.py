@@ -58,6 +58,8 @@ class MemoryEngine(Engine):
         self.calls: list[tuple[str, str]] = []
         """Every call that changes something: operation and container name, image ID or network name."""
         self.exit_code_on_stop = 143
+        self.deaf: set[str] = set()
+        """Who ends only when it is killed."""
         self.programs: set[str] | None = None
         """The programs that every image has; None: all there are."""
         self.looks = 0
@@ -171,6 +173,16 @@ class MemoryEngine(Engine):
             stored = self._make(spec)
             stored.container = _running(stored, next(self._numbers), self.started_at)
             return stored.container
+
+    def ask_to_stop(self, container_id: str, signal: str) -> None:
+        """Send the signal, which ends it at once unless it is in C(deaf)."""
+        with self._lock:
+            stored = self._containers.get(container_id)
+            if stored is None:
+                raise EngineError(f"stop {container_id}: it is gone", kind="not_found")
+            with self._operation("ask_to_stop", stored.spec.name):
+                if stored.container.running and stored.spec.name not in self.deaf:
+                    stored.container = _ended(stored.container, self.exit_code_on_stop)
 
     def stop(self, container_id: str, signal: str, grace_period: int) -> int:
         """Stop by ID and return the exit code."""

@@ -93,6 +93,12 @@ class WatchedEngine(MemoryEngine):
         self._simulation.acted()
         return container
 
+    def ask_to_stop(self, container_id: str, signal: str) -> None:
+        self._simulation.acting()
+        self._simulation.check_destroy(container_id)
+        super().ask_to_stop(container_id, signal)
+        self._simulation.acted()
+
     def stop(self, container_id: str, signal: str, grace_period: int) -> int:
         self._simulation.acting()
         self._simulation.check_destroy(container_id)

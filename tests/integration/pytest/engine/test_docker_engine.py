@@ -18,6 +18,10 @@ from typing import Any
 import pytest
 from docker.errors import NotFound
 
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.replicas import (
+    await_end,
+    stop_replica,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.module_utils._engine import secrets
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import SecretFile
@@ -464,6 +468,24 @@ def test_stop_with_another_signal_than_the_containers_own(engine: Any, spec: Any
     assert engine.inspect(started.id).state == "exited"
 
 
+@pytest.mark.parametrize("signal", ["SIGTERM", "SIGUSR1"])
+def test_one_that_is_asked_to_stop_ends_in_its_own_time_and_stays_ended(
+    engine: Any, spec: Any, signal: str
+) -> None:
+    slow = f"trap 'sleep 1; exit 7' {signal[3:]}; echo set; sleep 600 & wait; sleep 600"
+    started = engine.start(spec(f"asked{signal[3:].lower()}", command=("/bin/sh", "-c", slow)))
+    trap_is_set(engine, started.id)
+    engine.ask_to_stop(started.id, signal)
+    assert engine.inspect(started.id).running, "nobody waits for it"
+    await_end(engine, started.id, lambda: 60.0, SystemClock())
+    time.sleep(0.5)
+    assert (engine.inspect(started.id).state, engine.inspect(started.id).exit_code) == ("exited", 7)
+    engine.ask_to_stop(started.id, signal)
+    assert stop_replica(engine, started.id, signal=signal, grace_period=0)["exit_code"] == 7
+    with pytest.raises(EngineError, match="it is gone"):
+        engine.ask_to_stop(started.id, signal)
+
+
 def test_ro_15_what_ignores_the_signal_is_killed_after_the_grace_period(
     engine: Any, spec: Any
 ) -> None:
@@ -487,7 +509,11 @@ def test_what_is_not_ours_is_neither_stopped_nor_removed(
     assert engine.image(image).labels, "its image has labels of ours, and they do not make it ours"
     foreign = api.create_container_from_config(body, f"{run_id}-theirs")["Id"]
     api.start(foreign)
-    for verb in (lambda: engine.stop(foreign, "SIGTERM", 1), lambda: engine.remove(foreign)):
+    for verb in (
+        lambda: engine.ask_to_stop(foreign, "SIGTERM"),
+        lambda: engine.stop(foreign, "SIGTERM", 1),
+        lambda: engine.remove(foreign),
+    ):
         with pytest.raises(EngineError, match="not ours"):
             verb()
     assert engine.inspect(foreign).running

@@ -13,7 +13,7 @@ import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
     drained,
-    step_runner,
+    removal,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.executor import Executor
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Container
@@ -175,7 +175,7 @@ def test_a_drain_that_does_not_end_fails_and_cuts_nothing(rig: Rig) -> None:
 def test_what_replaces_it_goes_down_while_the_old_one_drains(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(step_runner, "FLOOR_WAIT", 1)
+    monkeypatch.setattr(removal, "FLOOR_WAIT", 1)
     old, new = deployed(rig), second(rig)
 
     def goes_down(*_words: Any, **_more: Any) -> None:

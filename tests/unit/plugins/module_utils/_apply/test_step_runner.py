@@ -5,13 +5,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ansible_collections.immutable.cutover.plugins.module_utils._apply import step_runner
+from ansible_collections.immutable.cutover.plugins.module_utils._apply import (
+    replicas,
+    step_runner,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.gates import HealthySide
@@ -23,6 +27,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     EngineError,
     Fenced,
+    LeaseHeld,
     LoadBalancerError,
     ProbeError,
 )
@@ -69,13 +74,21 @@ class Host:
         self.release = self.simulation.release(version, replicas, surge, unavailable)
         self.runner = self.runner_of(self.release)
 
-    def runner_of(self, release: Release) -> StepRunner:
+    def runner_of(
+        self, release: Release, failing: Callable[[], bool] = lambda: False
+    ) -> StepRunner:
         lease = self.simulation.lease
         before = lease.read().epoch
         epoch = lease.acquire(Holder(f"run-{before}"), 60, take_over=before).epoch
         self.simulation.epoch = self.simulation.acting_epoch = epoch
         return StepRunner(
-            release, self.simulation.site, lease, epoch, self.timers, self.notes.__setitem__
+            release,
+            self.simulation.site,
+            lease,
+            epoch,
+            self.timers,
+            self.notes.__setitem__,
+            failing,
         )
 
     def name(self, slot: int = 1) -> str:
@@ -281,6 +294,72 @@ def test_fence_a_late_step_changes_nothing(pair: Host, verb: Verb) -> None:
     with pytest.raises(Fenced, match="fenced: run epoch 1, current epoch 2"):
         pair.do(verb, 3 if verb is Verb.START else 1, late)
     assert (pair.simulation.engine.calls, pair.admins(1)) == (calls, admins)
+
+
+def gone_from_balancers(host: Host) -> str:
+    """Have a replica that no load balancer knows and that does not heed its signal; return its name."""
+    host.up(1, 2)
+    for driver in host.simulation.drivers:
+        driver.lose(host.name(1))
+    host.simulation.engine.deaf.add(host.name(1))
+    return host.name(1)
+
+
+def test_ro_15_one_that_takes_its_time_to_end_holds_no_lock_and_is_asked_once(host: Host) -> None:
+    name = gone_from_balancers(host)
+    with pytest.raises(Interrupted):
+        host.do(Verb.DESTROY)
+    assert host.notes == {name: "SIGTERM was sent"}
+    with pytest.raises(Interrupted):
+        host.do(Verb.DESTROY)
+    calls = [call for call in host.simulation.engine.calls if call[0] != "start"]
+    assert calls == [("ask_to_stop", name)]
+    host.timers.began[f"destroy:{name}"] -= 30
+    detail: Any = host.do(Verb.DESTROY)
+    assert (detail["exit_code"], name in host.simulation.running()) == (143, False)
+
+
+def test_nobody_waits_for_the_lock_while_one_takes_its_time_to_end(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone_from_balancers(host)
+
+    def others(*_words: object) -> None:
+        with pytest.raises(LeaseHeld):
+            host.simulation.lease.acquire(Holder("another"), 60)
+        raise Interrupted("seen")
+
+    monkeypatch.setattr(replicas, "await_end", others)
+    with pytest.raises(Interrupted, match="seen"):
+        host.do(Verb.DESTROY)
+
+
+def test_one_that_ends_while_another_step_fails_is_waited_for(host: Host) -> None:
+    """Whatever comes next finds it gone, not half stopped."""
+    name = gone_from_balancers(host)
+    failing = host.runner_of(host.release, failing=lambda: True)
+    host.do(Verb.DESTROY, runner=failing)
+    assert name not in {item.name for item in host.simulation.engine.containers({})}
+
+
+def test_one_that_another_run_has_told_to_end_is_replaced_and_no_failure(host: Host) -> None:
+    host.do(Verb.START)
+    host.simulation.engine.crash(host.name(), 0)
+    host.timers.counts.clear()  # as another run finds it
+    host.simulation.engine.restart(host.name())
+
+    def ends(*_words: object, **_more: object) -> None:
+        host.simulation.engine.crash(host.name(), 0)
+        raise ProbeError("its process ended with code 0")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replicas, "await_replica_ready", ends)
+        with pytest.raises(Interrupted, match="has ended and was not started by this run"):
+            host.do(Verb.READY)
+        host.simulation.engine.restart(host.name())
+        host.timers.counts[f"started:{host.name()}"] = 1
+        with pytest.raises(ProbeError, match="its process ended with code 0"):
+            host.do(Verb.READY)
 
 
 def test_destroy_refuses_what_a_balancer_still_has(pair: Host) -> None:
