@@ -114,6 +114,7 @@ class StepRunner:
         """Run a step and return what a person may want to know of it."""
         if step.verb is Verb.START:
             self._timers.began.pop(_progress(step), None)
+            self._timers.counts.pop(_warmed(step), None)
         try:
             detail = self._verbs[step.verb](step)
         except Interrupted:
@@ -126,6 +127,8 @@ class StepRunner:
             raise
         if step.verb in _COME_UP:
             self._timers.began.pop(_progress(step), None)
+        if step.verb is Verb.START and self._release.spec.strategy.progress_deadline:
+            self._timers.left(_progress(step), 0)  # begins now
         return detail
 
     def _left(self, step: Step, seconds: int) -> tuple[float, int]:
@@ -181,7 +184,19 @@ class StepRunner:
     def _warm(self, step: Step) -> Detail:
         process, container = self._process(step), self._running(step)
         warming, port, clock = process.warm_up, process.port, self._site.clock
-        warm_up.warm_up(container.address, port, warming.requests, clock=clock)
+        done = int(self._timers.counts.get(_warmed(step), 0))
+
+        def sent() -> None:
+            self._timers.counts[_warmed(step)] = self._timers.counts.get(_warmed(step), 0) + 1
+
+        warm_up.warm_up(
+            container.address,
+            port,
+            warming.requests[done:],
+            clock=clock,
+            left=lambda: self._left(step, process.readiness.timeout)[0],
+            sent=sent,
+        )
         detail: dict[str, object] = {"requests": len(warming.requests)}
         other = self._other_that_serves(step) if warming.max_p95_ratio else None
         running = self._site.engine.inspect(other.container_id) if other else None
@@ -343,6 +358,11 @@ class StepRunner:
 def _progress(step: Step) -> str:
     """Name the time in which a replica has to come up."""
     return f"progress:{step.replica}"
+
+
+def _warmed(step: Step) -> str:
+    """Name how many of its warm-up requests a replica was sent."""
+    return f"warmed:{step.replica}"
 
 
 def _started(step: Step) -> str:

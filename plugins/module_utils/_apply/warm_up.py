@@ -7,6 +7,7 @@ A cache that is warm is state of the replica like any other: it is gone with the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
@@ -34,10 +35,27 @@ Ask = Callable[[str, str], float]
 """Ask an address for a path and return how many seconds the answer took."""
 
 
-def warm_up(address: str, port: int, requests: Sequence[str], *, clock: Clock) -> None:
-    """Send GETs in order; what a client would call a failure (5xx, no answer) is one."""
+def warm_up(
+    address: str,
+    port: int,
+    requests: Sequence[str],
+    *,
+    clock: Clock,
+    left: Callable[[], float] = lambda: math.inf,
+    sent: Callable[[], None] = lambda: None,
+) -> None:
+    """Send GETs in order; what a client would call a failure (5xx, no answer) is one.
+
+    C(left): seconds for all of them; C(sent) is told of each, so that another call goes on with the next.
+    """
     for path in requests:
+        clock.sleep(0)  # ends here where the call has to return
+        if left() <= 0:
+            raise ProbeError(
+                f"{address}:{port}: warm-up not done in time: {path} was not asked for"
+            )
         ask(port, clock, address, path)
+        sent()
 
 
 def ask(port: int, clock: Clock, address: str, path: str) -> float:

@@ -44,6 +44,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.fleet i
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import replica_name
 from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
     LongLived,
+    WarmUp,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.steps import Step, Verb
 from ansible_collections.immutable.cutover.tests.unit.support.simulation import (
@@ -255,6 +256,41 @@ def test_ro_06_a_replica_that_does_not_come_up_in_time_fails_whatever_it_waits_f
     with pytest.raises(LoadBalancerError) as raised:
         host.do(Verb.ACTIVATE)
     assert re.search(late, raised.value.message), raised.value.message
+
+
+def test_the_deadline_counts_from_the_start(host: Host) -> None:
+    host.release = host.simulation.by({"progress_deadline": 30}, "b", 1)
+    host.runner = host.runner_of(host.release)
+    host.do(Verb.START)
+    assert [key for key in host.timers.began if "progress" in key] == [f"progress:{host.name()}"]
+
+
+def test_warm_up_requests_are_sent_once_and_all_in_time(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (process,) = host.release.spec.processes
+    process = replace(process, warm_up=WarmUp(("/a", "/b", "/c")))
+    host.release = replace(host.release, spec=replace(host.release.spec, processes=(process,)))
+    host.runner = host.runner_of(host.release)
+    host.do(Verb.START)
+    asked: list[str] = []
+
+    def ask(_port: int, _clock: object, _address: str, path: str) -> float:
+        if asked[-1:] == ["/a"] and "later" not in asked:
+            asked.append("later")
+            raise Interrupted("the call is over")
+        asked.append(path)
+        return 0.0
+
+    monkeypatch.setattr(step_runner.warm_up, "ask", ask)
+    with pytest.raises(Interrupted):
+        host.do(Verb.WARM)
+    host.do(Verb.WARM)
+    assert asked == ["/a", "later", "/b", "/c"]
+    host.timers.counts.clear()
+    host.timers.began[f"warm:{host.name()}"] -= 86400
+    with pytest.raises(ProbeError, match="warm-up not done in time: /a was not asked for"):
+        host.do(Verb.WARM)
 
 
 def test_a_replica_that_has_traffic_has_met_its_deadline(host: Host) -> None:
