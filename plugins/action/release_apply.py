@@ -29,6 +29,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._process import 
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._process import is_dead as _is_dead
 from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
+from ansible_collections.immutable.cutover.plugins.plugin_utils._lease_given import lease_given
 from ansible_collections.immutable.cutover.plugins.plugin_utils._next import (
     LOST,
     log_end,
@@ -44,7 +45,6 @@ LEASE_POLL = 2.0
 TOLD_EVERY = 8.0
 GO_ON = "run the playbook promote to go on, or abort to go back"
 NOT_OF_THE_END = ("failed_when_result", "ansible_stats")
-RECOVERS = ("recover", "finish", "undo")
 
 
 class ActionModule(ActionBase):
@@ -68,7 +68,9 @@ class ActionModule(ActionBase):
             return {**kept, "failed": True}
         self._clock = SystemClock()
         began = self._clock.monotonic()
-        result = self._check(variables) if self._task.check_mode else self._apply(variables)
+        self._lease, refused = lease_given(self._task.args)
+        work = self._check if self._task.check_mode else self._apply
+        result = refused or work(variables)
         advice = what_next(result) if result.get("failed") else ""
         if advice:
             result["msg"] = f"{result['msg']}. Next: {advice}"
@@ -81,11 +83,7 @@ class ActionModule(ActionBase):
     def _apply(self, variables: dict[str, Any]) -> dict[str, Any]:
         self._controller = _controller()
         self._holder = _holder(variables, self._controller)
-        lease = self._task.args.get("lease") or {}
         self._settled: list[str] = []
-        # Who recovers wants to know who is in the way, not to wait for whoever deploys.
-        patience = 0 if self._task.args.get("to") in RECOVERS else 900
-        self._wait, self._ttl = int(lease.get("wait", patience)), int(lease.get("ttl", 60))
         undoes = self._undoes()
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
         if first["status"] == "abort_first":
@@ -182,18 +180,18 @@ class ActionModule(ActionBase):
         """Call the module until it is done or failed; gather what it did."""
         turn: dict[str, Any] = {
             "holder": self._holder,
-            "ttl": self._ttl,
+            "ttl": self._lease.ttl,
             "seconds": FIRST_TURN,
             "epoch": epoch,
             "undo_follows": undo_follows,
             "retires": retires,
             "undoes": undoes,
-            "waits": 0 if retires else self._wait,
+            "waits": 0 if retires else self._lease.wait,
         }
         if retires:
             turn["resume"] = {"settled": self._settled}
         total: dict[str, Any] = {"changed": False, "actions": [], "journal": []}
-        give_up = self._clock.monotonic() + self._wait
+        give_up = self._clock.monotonic() + self._lease.wait
         while True:
             self._refuse_orphan()
             answer = self._turn(to, turn, variables)
@@ -241,7 +239,8 @@ class ActionModule(ActionBase):
         elif gone:
             self._say(f"{answer['message']}; dead and passed over: {', '.join(gone)}")
         elif left <= 0:
-            waited = f"gave up after {self._wait} s, " if self._wait else ""
+            wait = self._lease.wait
+            waited = f"gave up after {wait} s, " if wait else ""
             raise AnsibleActionFail(f"{answer['message']}; {waited}nothing was changed")
         else:
             self._say(f"waiting: {answer['message']}")

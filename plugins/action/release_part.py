@@ -29,6 +29,7 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
+from ansible_collections.immutable.cutover.plugins.plugin_utils._lease_given import lease_given
 
 MODULE = "immutable.cutover.release_part"
 TURNS = 3
@@ -59,8 +60,9 @@ class ActionModule(ReleaseApply):
         self._name = str(variables.get("inventory_hostname", ""))
         self._clock = SystemClock()
         self._controller = _controller()
-        lease = self._task.args.get("lease") or {}
-        self._wait, self._ttl = int(lease.get("wait", 900)), TTLS * int(lease.get("ttl", 60))
+        self._lease, refused = lease_given(self._task.args)
+        if refused:
+            return refused
         self._variables = variables
         self._run = dict(self._task.args.get("run") or {})
         self._run.setdefault("holder", _holder(variables, self._controller))
@@ -180,8 +182,8 @@ class ActionModule(ReleaseApply):
 
     def _turn_at_home(self) -> dict[str, Any]:
         """Call the module; stand in line where another run has the lease."""
-        give_up = self._clock.monotonic() + self._wait
-        place: dict[str, Any] = {"take_over": 0, "gone": [], "waits": self._wait}
+        give_up = self._clock.monotonic() + self._lease.wait
+        place: dict[str, Any] = {"take_over": 0, "gone": [], "waits": self._lease.wait}
         while True:
             answer = self._call_at_home(place)
             if answer.get("status") != "waiting":
@@ -326,7 +328,7 @@ class ActionModule(ReleaseApply):
             arguments["to"] = ""
         common = {
             "holder": self._run["holder"],
-            "ttl": self._ttl,
+            "ttl": TTLS * self._lease.ttl,
             "epoch": self._run.get("epoch", 0),
         }
         if part["side"] == "look":

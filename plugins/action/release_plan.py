@@ -12,13 +12,16 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.immutable.cutover.plugins.plugin_utils._lease_given import lease_given
+
 MODULE = "immutable.cutover.release_apply"
+PASSED = ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine")
 
 
 class ActionModule(ActionBase):
     """Show what a release would do."""
 
-    _VALID_ARGS = frozenset(("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine"))
+    _VALID_ARGS = frozenset((*PASSED, "lease"))
     _requires_connection = True
 
     def run(
@@ -26,9 +29,13 @@ class ActionModule(ActionBase):
     ) -> dict[str, Any]:
         """Run the task."""
         super().run(tmp, task_vars)
+        _times, refused = lease_given(self._task.args)
+        if refused:
+            return refused
+        given = {key: self._task.args[key] for key in PASSED if key in self._task.args}
         answer: dict[str, Any] = self._execute_module(
             module_name=MODULE,
-            module_args={**self._task.args, "turn": {"plan": True}},
+            module_args={**given, "turn": {"plan": True}},
             task_vars=task_vars,
         )
         answer.pop("invocation", None)

@@ -17,6 +17,7 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     _holder,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.plugin_utils._lease_given import lease_given
 
 MODULE = "immutable.cutover.task_run"
 OF_A_RELEASE = ("spec", "state_dir", "engine")
@@ -38,8 +39,9 @@ class ActionModule(ReleaseApply):
         self._clock = SystemClock()
         self._controller = _controller()
         self._holder = _holder(variables, self._controller)
-        lease = self._task.args.get("lease") or {}
-        self._wait, self._ttl = int(lease.get("wait", 900)), int(lease.get("ttl", 60))
+        self._lease, refused = lease_given(self._task.args)
+        if refused:
+            return refused
         self._ran: list[dict[str, Any]] = []
         self._rows: list[dict[str, Any]] = []
         began = self._clock.monotonic()

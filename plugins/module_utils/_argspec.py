@@ -43,9 +43,12 @@ LEASE_WAIT_SPEC: dict[str, dict[str, Any]] = {
     "wait": {"type": "int", "default": 900},
     "ttl": {"type": "int", "default": 60},
 }
-APPLY_SPEC: dict[str, dict[str, Any]] = {
+PLAN_SPEC: dict[str, dict[str, Any]] = {
     **RELEASE_SPEC,
     "lease": {"type": "dict", "options": LEASE_WAIT_SPEC, "default": {}},
+}
+APPLY_SPEC: dict[str, dict[str, Any]] = {
+    **PLAN_SPEC,
     "turn": {"type": "dict", "options": TURN_SPEC, "default": {}},
 }
 TASK_RUN_SPEC: dict[str, dict[str, Any]] = {

@@ -11,13 +11,16 @@ from typing import Any
 
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import Clock
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
-    InvalidInput,
     LeaseHeld,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import (
     Holder,
     Lease,
     LeaseState,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._lease_options import (
+    LeaseTimes,
+    parse_lease,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import check_name
 
@@ -27,18 +30,14 @@ POLL = 1.0
 def ensure_lease(params: Mapping[str, Any], clock: Clock, *, check: bool) -> dict[str, Any]:
     """Bring the lease to the wanted state and return the module's result."""
     app, run = check_name(params["app"], "app"), check_name(params["run"], "run")
-    for key, low in (("ttl", 1), ("wait", 0)):
-        if not low <= params[key] <= 86400:
-            raise InvalidInput(
-                key, params[key], f"must be a duration in whole seconds, {low}-86400"
-            )
+    times = parse_lease({key: params[key] for key in ("wait", "ttl")}, "")
     lease = Lease(params["state_dir"], app, clock)
     before = lease.read()
     if params["state"] == "released":
         after = _released(lease, before, run, check)
     else:
         holder = Holder(run, params["user"], socket.gethostname())
-        after = _acquired(lease, before, holder, params["ttl"], params["wait"], clock, check)
+        after = _acquired(lease, before, holder, times, clock, check)
     return _result(before, after)
 
 
@@ -55,21 +54,20 @@ def _acquired(
     lease: Lease,
     before: LeaseState,
     holder: Holder,
-    ttl: int,
-    wait: int,
+    times: LeaseTimes,
     clock: Clock,
     check: bool,
 ) -> LeaseState:
     if check:
         refusal = lease.refusal(before, holder)
-        if refusal is not None and not wait:  # nobody waits in check mode
+        if refusal is not None and not times.wait:  # nobody waits in check mode
             raise refusal
         mine = before.holder is not None and before.holder.run == holder.run
-        return replace(before, holder=holder, ttl=ttl, epoch=before.epoch + (not mine))
-    deadline = clock.monotonic() + wait
+        return replace(before, holder=holder, ttl=times.ttl, epoch=before.epoch + (not mine))
+    deadline = clock.monotonic() + times.wait
     while True:
         try:
-            return lease.acquire(holder, ttl, waits=deadline - clock.monotonic())
+            return lease.acquire(holder, times.ttl, waits=deadline - clock.monotonic())
         except LeaseHeld:
             if clock.monotonic() >= deadline:
                 raise

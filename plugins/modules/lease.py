@@ -37,11 +37,11 @@ options:
     choices: [acquired, released]
     default: acquired
   ttl:
-    description: Seconds after which the lease may be taken over if nobody renewed it.
+    description: Seconds after which the lease may be taken over if nobody renewed it, 5-86400.
     type: int
     default: 60
   wait:
-    description: Seconds to wait for another run's lease.
+    description: Seconds to wait for another run's lease, 0-86400.
     type: int
     default: 0
   user:

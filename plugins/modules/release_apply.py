@@ -26,26 +26,8 @@ extends_documentation_fragment:
   - immutable.cutover._attributes
   - immutable.cutover._engine
   - immutable.cutover._release
+  - immutable.cutover._lease
   - immutable.cutover._turn
-options:
-  lease:
-    description:
-      - How the deploy lease is taken.
-    type: dict
-    default: {}
-    suboptions:
-      wait:
-        description:
-          - Seconds to wait for another run's lease before giving up. Who waits is served first come, first served.
-          - A recovery waits only if this is given.
-        type: int
-        default: 900
-      ttl:
-        description:
-          - Seconds after which a lease that nobody renewed may be taken over. A holder on the same controller that is
-            found dead is taken over from at once.
-        type: int
-        default: 60
 seealso:
   - module: immutable.cutover.release_plan
   - module: immutable.cutover.lb_target

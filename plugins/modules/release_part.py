@@ -19,12 +19,15 @@ description:
     below the highest it has seen of that host.
   - A replica is destroyed only after every load balancer's host has shown, to this run and under its own epoch, that it
     routes nothing there. One that cannot be reached ends the run, and nothing is destroyed.
+  - The lease is granted for three times O(lease.ttl), because it is renewed only when the host of the replicas has its
+    turn.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
   - immutable.cutover._attributes
   - immutable.cutover._engine
   - immutable.cutover._release
+  - immutable.cutover._lease
   - immutable.cutover._turn
 options:
   host:
@@ -37,22 +40,6 @@ options:
       - RV(run) of the task before; empty in the first.
     type: dict
     default: {}
-  lease:
-    description:
-      - How the deploy lease is taken, as in M(immutable.cutover.release_apply).
-    type: dict
-    default: {}
-    suboptions:
-      wait:
-        description: Seconds to wait for another run's lease before giving up.
-        type: int
-        default: 900
-      ttl:
-        description:
-          - Seconds after which a lease that nobody renewed may be taken over. Three times as many here, because it is
-            renewed only when the host of the replicas has its turn.
-        type: int
-        default: 60
   part:
     description: Filled in by the action plugin for each call it makes; not for plays.
     type: dict

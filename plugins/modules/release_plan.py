@@ -14,11 +14,13 @@ description:
   - Validates the whole app spec, observes the container engine and every load balancer, and returns the ordered plan
     that M(immutable.cutover.release_apply) would work off. It changes nothing, with and without check mode.
   - The plan is a function of the spec and of what is observed, never of a stored step number.
+  - It takes no lease. O(lease) is only checked, so that what is wrong with it is known before anything is done.
 author:
   - The immutable.cutover authors (@immutable-cutover)
 extends_documentation_fragment:
   - immutable.cutover._attributes.info_module
   - immutable.cutover._engine
+  - immutable.cutover._lease
   - immutable.cutover._release
 seealso:
   - module: immutable.cutover.release_apply
@@ -112,9 +114,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._main import Wor
 def load() -> tuple[dict[str, Any], Work]:
     """Import the module's options and what works on them."""
     from ansible_collections.immutable.cutover.plugins.module_utils._apply.front import plan_release
-    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import RELEASE_SPEC
+    from ansible_collections.immutable.cutover.plugins.module_utils._argspec import PLAN_SPEC
 
-    return RELEASE_SPEC, lambda params, check: plan_release(params)
+    return PLAN_SPEC, lambda params, check: plan_release(params)
 
 
 def main() -> None:

@@ -27,6 +27,7 @@ author:
 extends_documentation_fragment:
   - immutable.cutover._attributes
   - immutable.cutover._engine
+  - immutable.cutover._lease
   - immutable.cutover._turn
 options:
   spec:
@@ -55,19 +56,6 @@ options:
     description: Folder on the host for the lease, the journal and what ran, mode 0700.
     type: path
     default: /var/lib/immutable-cutover
-  lease:
-    description: How the deploy lease is taken, as in M(immutable.cutover.release_apply).
-    type: dict
-    default: {}
-    suboptions:
-      wait:
-        description: Seconds to wait for another run's lease before giving up.
-        type: int
-        default: 900
-      ttl:
-        description: Seconds after which a lease that nobody renewed may be taken over.
-        type: int
-        default: 60
 seealso:
   - module: immutable.cutover.release_apply
 """

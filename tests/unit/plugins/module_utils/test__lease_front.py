@@ -118,7 +118,7 @@ def test_check_mode_fails_like_the_real_run_when_another_has_it(tmp_path: Path) 
         pytest.param({"app": "a;b"}, "app: must match", id="B07-app"),
         pytest.param({"run": ""}, "run: must be a name", id="B07-run"),
         pytest.param(
-            {"ttl": 0}, "ttl: must be a duration in whole seconds, 1-86400, found 0", id="B21-ttl"
+            {"ttl": 0}, "ttl: must be a duration in whole seconds, 5-86400, found 0", id="B21-ttl"
         ),
         pytest.param(
             {"wait": -1}, "wait: must be a duration in whole seconds, 0-86400", id="B21-wait"
