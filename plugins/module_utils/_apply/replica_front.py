@@ -37,7 +37,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     InvalidInput,
     ProbeError,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.record import resolve_image
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    host_images,
+    resolve_image,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     LoadBalancer,
@@ -80,7 +83,8 @@ def ensure_replicas(params: Mapping[str, Any], clock: Clock, *, check: bool) -> 
     """Bring every replica to the wanted state; all failures are told, not only the first."""
     present = params["state"] == "present"
     app = names.check_name(params["app"], "app")
-    wanted = read_replicas(params["replicas"], present=present, cpus=os.cpu_count())
+    known = host_images(params["state_dir"])
+    wanted = read_replicas(params["replicas"], present=present, cpus=os.cpu_count(), known=known)
     balancers = [factory.connect(options, clock) for options in params["load_balancers"]]
     engine = engines.connect(params["engine"], clock)
     if present:

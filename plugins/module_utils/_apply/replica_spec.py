@@ -16,7 +16,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.base imp
     SecretFile,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
-from ansible_collections.immutable.cutover.plugins.module_utils._image.record import parse_reference
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    Known,
+    nothing_known,
+    parse_reference,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._probe.http import HttpProbe
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import (
     LABEL_PREFIX,
@@ -116,13 +120,18 @@ class ReplicaWanted:
 
 
 def read_replicas(
-    items: list[Mapping[str, Any]], *, present: bool, cpus: int | None
+    items: list[Mapping[str, Any]],
+    *,
+    present: bool,
+    cpus: int | None,
+    known: Known = nothing_known,
 ) -> list[ReplicaWanted]:
-    """Validate every replica; C(cpus) are the host's."""
+    """Validate every replica; C(cpus) and the C(known) images are the host's."""
     if not items:
         raise InvalidInput("replicas", items, "must name at least one replica")
     found = [
-        _replica(item, f"replicas[{index}]", present, cpus) for index, item in enumerate(items)
+        _replica(item, f"replicas[{index}]", cpus, known if present else None)
+        for index, item in enumerate(items)
     ]
     seen: set[str] = set()
     for index, wanted in enumerate(found):
@@ -134,11 +143,13 @@ def read_replicas(
     return found
 
 
-def _replica(item: Mapping[str, Any], path: str, present: bool, cpus: int | None) -> ReplicaWanted:
+def _replica(
+    item: Mapping[str, Any], path: str, cpus: int | None, known: Known | None
+) -> ReplicaWanted:
     readiness, stop = item["readiness"], item["stop"]
     image = item["image"]
-    if present and not _IMAGE_ID.fullmatch(image):
-        parse_reference(image, f"{path}.image")
+    if known is not None and not _IMAGE_ID.fullmatch(image):
+        parse_reference(image, f"{path}.image", known)
     return ReplicaWanted(
         name=check_name(item["name"], f"{path}.name"),
         image=image,

@@ -36,7 +36,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
+    Known,
     host_record_path,
+    nothing_known,
     read_record,
     write_host_record,
 )
@@ -115,9 +117,9 @@ class BakeInputs:
     build: tuple[FileInput, ...] = ()
 
 
-def read_inputs(path: str) -> BakeInputs:
+def read_inputs(path: str, known: Known = nothing_known) -> BakeInputs:
     """Read recipe, files and lock; the lock must describe the other two."""
-    recipe = load_recipe(path)
+    recipe = load_recipe(path, known)
     files, build = scan_files(recipe), build_files_of(recipe)
     lock = require_fresh(recipe, files, build)
     return BakeInputs(recipe, files, lock, recipe_hash(recipe, lock), build)

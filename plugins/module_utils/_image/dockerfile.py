@@ -223,7 +223,7 @@ class _Reader:
         origin, name = words[0] if words else "", words[2].lower() if len(words) == 3 else ""
         if origin.lower() not in self.names:
             try:
-                parse_reference(origin, f"{self.where}:{step.line}")
+                parse_reference(origin, f"{self.where}:{step.line}", self.problems.known)
             except InvalidInput as error:
                 self.bad(step, f"FROM must be pinned: {error.allowed}")
         if name and (not NAME.match(name) or name.isdigit() or name in self.names):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import typing as t
+from functools import partial
 
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import (
     DEFAULT_HOST,
@@ -203,7 +204,8 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         backend=params.get("backend") or BACKENDS[0],
     )
     workers = params["concurrency"]
-    inputs = for_each(_recipes(params), read_inputs, workers)
+    read = partial(read_inputs, known=Output(params["output"]).known)
+    inputs = for_each(_recipes(params), read, workers)
     refuse_duplicates(inputs)
 
     def bake(item: BakeInputs) -> BakeResult:

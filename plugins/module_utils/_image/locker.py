@@ -82,7 +82,7 @@ class LockResult:
 
 def lock_recipe(path: str, options: LockOptions, run: Run, write: bool) -> LockResult:
     """Resolve what changed in a recipe and write its lock, if that changes anything."""
-    recipe = load_recipe(path)
+    recipe = load_recipe(path, Output(options.output).known)
     files = scan_files(recipe)
     old = read_lock(recipe.lock_path)
     before = old.to_bytes().decode() if old else ""

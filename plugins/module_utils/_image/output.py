@@ -60,6 +60,13 @@ class Output:
             found += [read_record(os.path.join(folder, n)) for n in names if n.endswith(".json")]
         return sorted(found, key=lambda record: (record.name, record.version))
 
+    def known(self) -> list[BakeRecord]:
+        """Return every record of the folder, or none where one cannot be read: for a refusal of something else."""
+        try:
+            return self.records()
+        except StateError:
+            return []
+
     def versions(self, name: str) -> list[BakeRecord]:
         """Return the record of every version of a repository."""
         folder = os.path.dirname(self.record_path(name, "x"))
@@ -68,7 +75,7 @@ class Output:
 
     def find_reference(self, reference: str, what: str = "base") -> BakeRecord:
         """Return the record a pinned reference names, by either digest."""
-        wanted = parse_reference(reference, what)
+        wanted = parse_reference(reference, what, self.known)
         same_name = [record for record in self.records() if means(wanted.name, record.name)]
         for record in same_name:
             if wanted.digest in record.digests:

@@ -71,7 +71,7 @@ class Rebased:
 
 def find_base(output: Output, reference: str) -> BakeRecord:
     """Return the record of the base to move to."""
-    parse_reference(reference, "base")
+    parse_reference(reference, "base", output.known)
     record = output.find_reference(reference)
     if record.kind != "base":
         raise InvalidInput("base", reference, "must be an image of kind: base")

@@ -29,7 +29,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe_po
     read_policy,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    Known,
     is_repository,
+    nothing_known,
     parse_reference,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.validate import (
@@ -129,10 +131,10 @@ class Recipe:
         return os.path.splitext(self.path)[0] + ".lock"
 
 
-def load_recipe(path: str) -> Recipe:
-    """Read and validate a recipe; every mistake is one line of the error."""
+def load_recipe(path: str, known: Known = nothing_known) -> Recipe:
+    """Read and validate a recipe; every mistake is one line of the error. C(known): the images a base may be."""
     data = load_yaml(path, "recipe")
-    problems = Problems(path)
+    problems = Problems(path, known)
     reader = Reader(data, "", problems)
     recipe = _read(path, reader, problems)
     reader.finish()
@@ -277,7 +279,7 @@ def _read_base(reader: Reader, build: Build, problems: Problems) -> str:
 
 def _pinned_base(base: str, problems: Problems) -> str:
     try:
-        return str(parse_reference(base, "base"))
+        return str(parse_reference(base, "base", problems.known))
     except InvalidInput as error:
         problems.note(error)
         return base

@@ -109,10 +109,21 @@ class BakeRecord:
             raise StateError(f"{source}: not a complete bake record: {error}") from error
 
 
-def parse_reference(reference: str, path: str = "image") -> ImageReference:
+Known = t.Callable[[], t.Iterable[BakeRecord]]
+"""Returns the images that are known where a reference is read; asked only for a better refusal."""
+
+
+def nothing_known() -> t.Iterable[BakeRecord]:
+    """Stand for a place that knows no image."""
+    return ()
+
+
+def parse_reference(
+    reference: str, path: str = "image", known: Known = nothing_known
+) -> ImageReference:
     """Split C(name@sha256:hex), refusing tags, short digests and other algorithms."""
     if not isinstance(reference, str) or "@" not in reference:
-        raise InvalidInput(path, reference, _PINNED)
+        raise InvalidInput(path, reference, _PINNED + _now(reference, known))
     name, _at, digest = reference.partition("@")
     if not _DIGEST.match(digest):
         raise InvalidInput(
@@ -125,6 +136,21 @@ def parse_reference(reference: str, path: str = "image") -> ImageReference:
             path, reference, "repository name must be lower-case words joined by . _ - and /"
         )
     return ImageReference(name, digest)
+
+
+def _now(tagged: object, known: Known) -> str:
+    """Say what a tag stands for now, where that is known: what to write in its place."""
+    name, colon, version = str(tagged).rpartition(":")
+    if not colon or not is_repository(name):
+        return ""
+    found = sorted(
+        {
+            f"{name}@{record.manifest_digest}"
+            for record in known()
+            if record.version == version and means(name, record.name)
+        }
+    )
+    return f"; {tagged} is now {' or '.join(found)}" if found else ""
 
 
 def means(wanted: str, name: str) -> bool:
@@ -224,9 +250,14 @@ def read_host_records(state_dir: str) -> tuple[list[BakeRecord], list[str]]:
     return records, unreadable
 
 
+def host_images(state_dir: str) -> Known:
+    """Return what knows the images that this host has a record of."""
+    return lambda: read_host_records(state_dir)[0]
+
+
 def resolve_image(reference: str, state_dir: str, engine_has: t.Callable[[str], bool]) -> str:
     """Return the image ID for C(name@sha256:<manifest digest or image ID>), if the engine has it."""
-    wanted = parse_reference(reference)
+    wanted = parse_reference(reference, known=host_images(state_dir))
     records, unreadable = read_host_records(state_dir)
     matching = [r for r in records if wanted.digest in r.digests]
     for record in matching:

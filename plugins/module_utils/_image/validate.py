@@ -12,6 +12,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    Known,
+    nothing_known,
+)
 
 NAME = re.compile(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,62}\Z")
 NAME_RULE = "must match [A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
@@ -21,8 +25,9 @@ ENV_NAME = re.compile(r"\A[A-Za-z_][A-Za-z0-9_]*\Z")
 class Problems:
     """Every mistake of one input; raised together, one line each."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, known: Known = nothing_known) -> None:
         self.source = source
+        self.known = known
         self.found: list[InvalidInput] = []
 
     def add(self, path: str, value: object, allowed: str) -> None:

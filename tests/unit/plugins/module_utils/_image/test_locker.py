@@ -12,7 +12,9 @@ import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import locker as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image.bake import read_inputs
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import read_lock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 
 if t.TYPE_CHECKING:
     from tests.unit.plugins.module_utils._image.conftest import World
@@ -98,6 +100,27 @@ def test_a_base_that_was_not_baked_is_named(world: World) -> None:
     options = subject.LockOptions(output=str(world.root / "nothing"))
     with pytest.raises(CutoverError, match="base base/tiny@sha256:.* no version of it; bake it"):
         subject.lock_recipe(world.recipe, options, Index(), True)
+
+
+@pytest.mark.parametrize("phase", ["lock", "bake"])
+def test_b13_a_base_by_tag_is_refused_with_what_it_is_now(world: World, phase: str) -> None:
+    recipe = pathlib.Path(world.recipe)
+    recipe.write_text(recipe.read_text().replace(world.base.reference, "base/tiny:1.0.0"))
+    said = f"base: image must be pinned .*; base/tiny:1.0.0 is now {world.base.reference}, found"
+    with pytest.raises(CutoverError, match=said):
+        if phase == "lock":
+            lock(world, Index())
+        else:
+            read_inputs(world.recipe, Output(str(world.root / "output")).known)
+
+
+def test_b41_a_from_by_tag_is_refused_with_what_it_is_now(world: World) -> None:
+    path = world.root / "shop/Dockerfile"
+    path.write_text("FROM base/tiny:1.0.0\nUSER 10001\n")
+    recipe = "bake: 1\nkind: app\nname: shop/api\nversion: 1.0.0\ndockerfile: Dockerfile\n"
+    pathlib.Path(world.recipe).write_text(recipe)
+    with pytest.raises(CutoverError, match=f"Dockerfile:1: .* is now {world.base.reference}"):
+        lock(world, Index())
 
 
 def epoch(world: World, **changes: t.Any) -> int:

@@ -67,6 +67,40 @@ def test_refused_references(reference: str, says: str) -> None:
     assert caught.value.message.startswith("release_image: ")
 
 
+@pytest.mark.parametrize(
+    ("tagged", "now"),
+    [
+        ("shop/web:1.0.0", f"; shop/web:1.0.0 is now shop/web@{MANIFEST}, found string"),
+        (
+            "registry.example:5000/shop/web:1.0.0",
+            f"is now registry.example:5000/shop/web@{MANIFEST},",
+        ),
+        ("shop/web:1.0.1", "a tag is never what runs, found string"),
+        ("shop/api:1.0.0", "a tag is never what runs, found string"),
+        ("shop/web", "a tag is never what runs, found string"),
+        ("Shop Web:1.0.0", "a tag is never what runs, found string"),
+    ],
+)
+def test_b13_a_tag_is_refused_with_what_it_stands_for_now(
+    tmp_path: pathlib.Path, tagged: str, now: str
+) -> None:
+    subject.write_host_record(str(tmp_path), a_record())
+    with pytest.raises(InvalidInput, match="must be pinned") as caught:
+        subject.resolve_image(tagged, str(tmp_path), lambda image: True)
+    assert now in caught.value.message
+
+
+def test_b13_a_tag_that_two_records_have_is_told_with_both(tmp_path: pathlib.Path) -> None:
+    other = "sha256:" + "5" * 64
+    subject.write_host_record(str(tmp_path), a_record())
+    subject.write_host_record(
+        str(tmp_path), a_record(image_id="sha256:" + "6" * 64, manifest=other)
+    )
+    both = f"is now shop/web@{MANIFEST} or shop/web@{other}"
+    with pytest.raises(InvalidInput, match=both):
+        subject.resolve_image("shop/web:1.0.0", str(tmp_path), lambda image: True)
+
+
 @pytest.mark.parametrize("name", ["web", "shop/web", "registry.example:5000/shop/web", "a_b-c.d"])
 def test_accepted_references(name: str) -> None:
     parsed = subject.parse_reference(f"{name}@{ID}")
