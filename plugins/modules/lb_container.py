@@ -37,7 +37,8 @@ options:
     default: present
   image:
     description:
-      - The image, as V(name@sha256:...) or by ID. It must be on the host and have C(/usr/sbin/haproxy), 2.5 or newer.
+      - The image, as V(name@sha256:...) or by ID; a tag is refused. It must be on the host and have
+        C(/usr/sbin/haproxy), 2.5 or newer.
     type: str
     default: ''
   config:

@@ -68,7 +68,7 @@ class LoadBalancerContainer:
         """Return the ID of the image, which must be on the host."""
         if not self._spec.image:
             raise InvalidInput("image", self._spec.image, "must be an image on this host")
-        if "@" in self._spec.image:
+        if not self._spec.image.startswith("sha256:"):
             return resolve_image(self._spec.image, self._spec.state_dir, self._has_image)
         with self._errors(f"find image {self._spec.image}"):
             return str(self._client.inspect_image(self._spec.image)["Id"])

@@ -24,6 +24,10 @@ import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import targets
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
+    BakeRecord,
+    write_host_record,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer import factory
 from ansible_collections.immutable.cutover.plugins.module_utils._load_balancer.base import (
     Admin,
@@ -303,6 +307,38 @@ def test_bad_variables_start_nothing(site: Site, variables: dict[str, Any], said
     assert said in site.said
     assert site.client.containers.list(all=True, filters={"name": site.name}) == []
     assert not (site.dir / "cfg" / "haproxy.cfg").exists()
+
+
+def test_without_backends_it_says_what_must_be_given(site: Site) -> None:
+    del site.variables["load_balancer_backends"]
+    assert site.play()["failed"] == 1
+    assert "load_balancer_image and load_balancer_backends must be given" in site.said
+    assert not (site.dir / "cfg").exists()
+
+
+def test_b13_an_image_by_digest_is_found_in_the_state_folder_it_is_told(site: Site) -> None:
+    manifest = f"sha256:{'2' * 64}"
+    image_id = site.client.images.get(site.image).id
+    known = BakeRecord(
+        name="cutover/haproxy",
+        version="2.6.0",
+        kind="app",
+        arch="amd64",
+        image_id=image_id,
+        manifest_digest=manifest,
+        recipe_hash="4" * 64,
+        base="",
+        epoch=1,
+        size=0,
+        layers=(),
+    )
+    state = str(site.dir / "state")
+    write_host_record(state, known)
+    given = {"load_balancer_state_dir": state}
+    assert site.play(load_balancer_image=known.tag, **given)["failed"] == 1
+    assert f"a tag is never what runs; {known.tag} is now {known.reference}" in site.said
+    assert site.play(load_balancer_image=known.reference, **given)["failed"] == 0
+    assert site.container().image.id == image_id
 
 
 def test_another_port_is_a_reload(site: Site) -> None:
