@@ -15,9 +15,9 @@ options:
       - The app spec, validated whole before anything changes. Every refusal names the option path, what is allowed and
         what was found.
       - Its keys are C(app), C(image) (V(name@sha256:...), never a tag), C(version), C(env), C(secrets),
-        C(processes), C(load_balancers), C(strategy), C(network), C(retain) and C(tasks). The role
-        P(immutable.cutover.release#role) documents each of them as C(release_KEY) and makes this mapping from its
-        variables.
+        C(processes), C(load_balancers), C(strategy), C(network), C(retain), C(verify), C(verify_keys),
+        C(fleet) and C(tasks). The role P(immutable.cutover.release#role) documents each of them as C(release_KEY) and
+        makes this mapping from its variables.
       - C(secrets) maps a name to C(source), a file on the host, and C(sha256); a value never is part of a spec.
     type: dict
     required: true

@@ -49,7 +49,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 status:
-  description: V(done), V(failed), or V(held) at a gate where somebody has to promote or abort.
+  description:
+    - V(done), V(failed), V(held) at a gate where somebody has to promote or abort, or V(planned) in check mode, with
+      which come the results of M(immutable.cutover.release_plan).
   returned: always
   type: str
 app:
@@ -101,9 +103,26 @@ after:
   description: The replicas of each process after.
   returned: success
   type: dict
+diff:
+  description:
+    - RV(before) and RV(after). In check mode a list, with the plan as C(prepared) before it.
+  returned: success
+  type: raw
+epoch:
+  description: The epoch of the lease that the steps were taken under; none where there was nothing to do.
+  returned: when something was done
+  type: int
 hold:
   description: The gate it stands at, with C(gate), C(kind) and C(seconds); empty when it stands at none.
   returned: success
+  type: dict
+error:
+  description: Why the step failed, as C(msg) has it too, with what comes of it and what to do next.
+  returned: when a step failed
+  type: str
+failed_step:
+  description: The step that failed, with C(verb) and C(replica); empty when it failed between two steps.
+  returned: when a step failed
   type: dict
 rolled_back:
   description: Whether the last completed release was brought back because this one failed.

@@ -57,7 +57,7 @@ def act(
 
 
 @pytest.mark.parametrize("check", [False, True], ids=["real", "check"])
-@pytest.mark.parametrize("module", ACTIONS, ids=lambda module: module.__name__.rsplit(".")[-1])
+@pytest.mark.parametrize("module", ACTIONS, ids=lambda module: module.__name__.rpartition(".")[2])
 @pytest.mark.parametrize(
     ("lease", "says"),
     [
