@@ -91,7 +91,7 @@ load_balancers:
           description: Requests that wait for it in the load balancer.
           type: int
         in_flight_quality:
-          description: How far these figures can be trusted, one of V(exact), V(upper_bound), V(none).
+          description: V(exact), or V(none) where there are no figures that can be trusted.
           type: str
 """
 

@@ -145,11 +145,11 @@ options:
             type: str
             default: 256m
           cpus:
-            description: Cores, at most the host's.
+            description: Cores, 0.01-1024 and at most the host's.
             type: float
             default: 1
           pids:
-            description: Processes and threads.
+            description: Processes and threads, 8-1000000.
             type: int
             default: 128
       stop:

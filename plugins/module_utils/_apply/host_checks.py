@@ -11,6 +11,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.probes im
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.releases import Releases
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.base import Engine
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    check_cpus,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._release.world import World
 
 
@@ -26,12 +29,7 @@ def check_host(release: Release, engine: Engine) -> None:
     cpus = os.cpu_count() or 1
     for process in release.spec.processes:
         readiness_probe(process)
-        if process.limits.cpus > cpus:
-            raise InvalidInput(
-                f"processes.{process.name}.resources.cpus",
-                process.limits.cpus,
-                f"must not be above the host's {cpus}",
-            )
+        check_cpus(process.limits, f"processes.{process.name}.resources", cpus)
 
 
 def check_secrets(release: Release) -> None:

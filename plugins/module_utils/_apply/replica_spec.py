@@ -15,23 +15,24 @@ from ansible_collections.immutable.cutover.plugins.module_utils._engine.base imp
     Resources,
     SecretFile,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import HIDDEN, InvalidInput
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     Known,
     nothing_known,
     parse_reference,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._probe.http import HttpProbe
+from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
 from ansible_collections.immutable.cutover.plugins.module_utils._release.names import (
     LABEL_PREFIX,
     check_env_name,
     check_name,
+    names_a_secret,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import SIGNALS
-from ansible_collections.immutable.cutover.plugins.module_utils._release.quantities import (
-    parse_cpus,
-    parse_memory,
-    parse_pids,
+from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
+    SIGNALS,
+    check_cpus,
+    parse_limits,
 )
 
 CONFIG_LABEL = LABEL_PREFIX + "config"
@@ -79,7 +80,6 @@ REPLICA_SPEC: dict[str, dict[str, Any]] = {
     "stop": {"type": "dict", "options": STOP_SPEC, "default": {}},
 }
 
-_SECRET_NAME = re.compile("(?i)PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL")
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9._/-]{0,98}[a-z0-9])?", re.ASCII)
 _IMAGE_ID = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
@@ -176,11 +176,10 @@ def _replica(
 
 
 def _resources(options: Mapping[str, Any], path: str, cpus: int | None) -> Resources:
-    return Resources(
-        memory=parse_memory(options["memory"], f"{path}.memory"),
-        cpus=parse_cpus(options["cpus"], f"{path}.cpus", cpus),
-        pids=parse_pids(options["pids"], f"{path}.pids"),
-    )
+    limits = parse_limits(Fields(options, path))
+    if cpus is not None:
+        check_cpus(limits, path, cpus)
+    return Resources(limits.memory, limits.cpus, limits.pids)
 
 
 def _env(item: Mapping[str, Any], path: str) -> dict[str, str]:
@@ -190,8 +189,8 @@ def _env(item: Mapping[str, Any], path: str) -> dict[str, str]:
         check_env_name(name, option)
         if name == "PORT":
             raise InvalidInput(option, value, f"is set from {path}.port")
-        if _SECRET_NAME.search(name) and not name.endswith("_FILE"):
-            raise InvalidInput(option, "(not shown)", "looks like a secret; use secrets")
+        if names_a_secret(name):
+            raise InvalidInput(option, HIDDEN, "looks like a secret; use secrets")
         if value is None or isinstance(value, (dict, list)) or "\0" in str(value):
             raise InvalidInput(option, value, "must be a string, a number or a boolean")
         env[name] = str(value).lower() if isinstance(value, bool) else str(value)

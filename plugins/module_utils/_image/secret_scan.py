@@ -10,7 +10,6 @@ import re
 import typing as t
 from dataclasses import dataclass
 
-PIECE = 4 << 20
 OVERLAP = 1024
 _TEXT_PROBE = 8192
 

@@ -45,10 +45,9 @@ class Health(str, enum.Enum):
 
 
 class Quality(str, enum.Enum):
-    """How far an in-flight figure can be trusted. An upper bound never under-counts."""
+    """Whether there is an in-flight figure that can be trusted."""
 
     EXACT = "exact"
-    UPPER_BOUND = "upper_bound"
     NONE = "none"
 
 
@@ -138,13 +137,10 @@ class Capabilities:
     standby: bool
     weight: bool
     health: bool
-    stops_sticky: bool
     in_flight: Quality
-    change_drops_keepalive: bool
     persistence: bool
     settle: float
     """Seconds between a confirmed drain and the first in-flight figure that counts."""
-    max_slots: int | None = None
     shares: bool = False
     """Whether each target's share of new requests is in proportion to its weight, whatever its load."""
     balance: str = ""

@@ -25,6 +25,7 @@ PUBLISHED = LABEL_PREFIX + "published"
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,62}"
 _NAME = re.compile(NAME_PATTERN)
 _ENV_NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_SECRET = re.compile("(?i)PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL")
 MAX_NAME = 63
 RELEASE_ID_LENGTH = 8
 # A dash of a process, inside the name of a replica: see replica_name().
@@ -65,6 +66,11 @@ def check_app(value: object, path: str) -> str:
     if AT in name:
         raise InvalidInput(path, value, f"must not have {AT!r} in it")
     return name
+
+
+def names_a_secret(name: str) -> bool:
+    """Tell whether the value of a variable of this name is likely to be a secret, and not where one is."""
+    return _SECRET.search(name) is not None and not name.endswith("_FILE")
 
 
 def check_env_name(value: object, path: str) -> str:

@@ -215,6 +215,12 @@ def parse_limits(fields: Fields) -> Limits:
     return limits
 
 
+def check_cpus(limits: Limits, path: str, available: int) -> None:
+    """Refuse more cores than the host has; C(path) is the option with the limits."""
+    if limits.cpus > available:
+        raise InvalidInput(f"{path}.cpus", limits.cpus, f"must not be above the host's {available}")
+
+
 def process_mapping(process: ProcessSpec) -> dict[str, object]:
     return {
         "replicas": process.replicas,

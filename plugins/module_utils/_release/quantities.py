@@ -1,6 +1,6 @@
 # Copyright (c) 2026, the immutable.cutover authors
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Sizes and shares as people write them, as numbers; private, no stability promised. Pure."""
+"""Sizes as people write them, as numbers; private, no stability promised. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ MINIMUM_MEMORY = 6 * 1024 * 1024
 """What the Docker daemon refuses to go below."""
 
 MAXIMUM_MEMORY = 1 << 50
-MINIMUM_CPUS = 0.01
-MAXIMUM_PIDS = 32768
 
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _SIZE = re.compile(r"(\d{1,15})\s*([bkmgt]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
@@ -33,30 +31,3 @@ def parse_memory(value: object, path: str) -> int:
     if size > MAXIMUM_MEMORY:
         raise InvalidInput(path, value, _MEMORY_ALLOWED)
     return size
-
-
-def parse_cpus(value: object, path: str, available: int | None = None) -> float:
-    """Return the cores that C(value) says; C(available) are the host's, where they are known."""
-    allowed = "must be a number of cores such as 0.5"
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        raise InvalidInput(path, value, allowed)
-    try:
-        cores = float(value)
-    except ValueError:
-        raise InvalidInput(path, value, allowed) from None
-    if not MINIMUM_CPUS <= cores < float("inf"):
-        raise InvalidInput(path, value, f"{allowed}, at least {MINIMUM_CPUS:g}")
-    if available is not None and cores > available:
-        raise InvalidInput(path, value, f"cpus above the host's {available}")
-    return cores
-
-
-def parse_pids(value: object, path: str) -> int:
-    """Return how many processes C(value) allows."""
-    allowed = f"must be an integer 1-{MAXIMUM_PIDS}"
-    if isinstance(value, bool) or not isinstance(value, (int, str)):
-        raise InvalidInput(path, value, allowed)
-    text = str(value).strip()
-    if not re.fullmatch(r"\d{1,6}", text, re.ASCII) or not 1 <= int(text) <= MAXIMUM_PIDS:
-        raise InvalidInput(path, value, allowed)
-    return int(text)

@@ -27,6 +27,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.names i
     check_app,
     check_env_name,
     check_name,
+    names_a_secret,
     scope,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._release.process_spec import (
@@ -46,9 +47,6 @@ from ansible_collections.immutable.cutover.plugins.module_utils._release.task_sp
     tasks_mapping,
 )
 
-_SECRET_NAME = re.compile(
-    "(?i)(PASSWORD|PASSWD|TOKEN|SECRET|APIKEY|API_KEY|PRIVATE_KEY|CREDENTIAL)"
-)
 _HEX64 = "[0-9a-f]{64}"
 _PUBLIC_KEY = r"\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*"
 
@@ -258,7 +256,7 @@ def _env(fields: Fields) -> tuple[tuple[str, str], ...]:
         check_env_name(name, path)
         if name == "PORT":
             raise InvalidInput(path, value, "is set by the collection; use processes.NAME.port")
-        if _SECRET_NAME.search(name) and not name.endswith("_FILE"):
+        if names_a_secret(name):
             raise InvalidInput(path, HIDDEN, "looks like a secret; use secrets")
         if isinstance(value, (dict, list)) or value is None:
             raise InvalidInput(path, value, "must be a string, a number or a boolean")

@@ -280,7 +280,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("B38", {"labels": {"immutable.cutover.app": "x"}}, "label prefix is reserved"),
     ("B38-newline", {"labels": {"a": "b\nc"}}, "control characters"),
     ("B30", {"resources": {"memory": "1m"}}, "memory below 6 MB"),
-    ("B31", {"resources": {"cpus": 900}}, "cpus above the host's"),
+    ("B31", {"resources": {"cpus": 900}}, "cpus: must not be above the host's"),
     ("B24", {"readiness": {"path": "readyz"}}, "probe path must start with /"),
     ("B26", {"readiness": {"path": "http://169.254.169.254/"}}, "probe path must start with /"),
     ("B24-expect", {"readiness": {"expect": "status =="}}, "not a JMESPath expression"),

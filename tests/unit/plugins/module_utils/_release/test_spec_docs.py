@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +38,7 @@ OF_THE_ROLE = {"secrets": {"sha256", "source"}}
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, set[str]]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
     """The keys that the parser asks for, by the key of the spec they are below; those of the spec itself by none."""
     found: dict[str, set[str]] = {}
     finish = Fields.finish
@@ -69,7 +68,7 @@ def role_options() -> Any:
 def test_the_modules_name_every_key_of_the_spec(asked: dict[str, set[str]]) -> None:
     options = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
     (listed,) = [line for line in options["spec"]["description"] if line.startswith("Its keys are")]
-    assert words(listed.partition(". The role")[0]) == asked[""]
+    assert words(listed[: listed.index(". The role")]) == asked[""]
 
 
 def test_the_role_has_a_variable_for_every_key_of_the_spec(asked: dict[str, set[str]]) -> None:
