@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.image_facts import (
+    check_environment,
     check_image,
     commands_of,
 )
@@ -138,6 +139,8 @@ class Choice:
             # In every call, before it changes anything; what is verified here is the ID that containers are made of.
             verify_image(spec.image, image.id, spec.verify_keys, self.state_dir)
         check_image(image)
+        if not self.to:  # what ran once may come back as it was
+            check_environment(image, spec)
         commands = commands_of(image)
         for process in spec.processes:
             named = process.name in commands or process.command or not process.replicas

@@ -13,8 +13,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     CutoverError,
     InvalidInput,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._release.spec import AppSpec
 
 ENTRYPOINTS = "immutable.cutover.entrypoints"
+ENV_REQUIRED = "immutable.cutover.env-required"
 _NUMERIC_USER = re.compile(r"\d{1,10}(:\d{1,10})?", re.ASCII)
 
 
@@ -35,6 +37,22 @@ def check_image(image: Image) -> None:
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
     if image.architecture and image.architecture != machine:
         raise InvalidInput("image", image.id, f"image is {image.architecture}, host {machine}")
+
+
+def check_environment(image: Image, spec: AppSpec) -> None:
+    """Refuse a release that sets nothing for a variable without which its image says it cannot run.
+
+    What is set is the variable itself, the file that it is read from, or a secret of its name.
+    """
+    given = {name for name, _value in spec.env} | {secret.name for secret in spec.secrets}
+    given |= {name.removesuffix("_FILE") for name in given} | {"PORT"}
+    required = {name for name in image.labels.get(ENV_REQUIRED, "").split(",") if name}
+    for name in sorted(required - given):
+        raise InvalidInput(
+            f"env.{name}",
+            None,
+            "is required by the image (config.env_required); set it in env or secrets",
+        )
 
 
 def commands_of(image: Image) -> dict[str, tuple[str, ...]]:

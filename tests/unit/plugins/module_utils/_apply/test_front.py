@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,7 +37,7 @@ from ansible_collections.immutable.cutover.tests.unit.support.shop import (
 )
 
 THIRD, ROOTED, FOREIGN, LABELLED, NAMED, WORKER = (f"sha256:{digit * 64}" for digit in "345678")
-ABSENT = "sha256:" + "9" * 64
+ABSENT, DEMANDING = "sha256:" + "9" * 64, "sha256:" + "a" * 64
 
 
 @pytest.fixture
@@ -49,6 +50,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         image(FOREIGN, architecture="s390x"),
         image(LABELLED, labels={"immutable.cutover.entrypoints": "{"}),
         image(NAMED, user="nosuch"),
+        image(DEMANDING, labels={"immutable.cutover.env-required": "A,DB,PORT"}),
         image(WORKER, labels={"immutable.cutover.entrypoints": '{"worker": ["work"]}'}),
     ]
     made = Host(tmp_path, monkeypatch, *images)
@@ -162,6 +164,49 @@ def test_refused_before_anything_changes(
     assert says in caught.value.message
     assert "\n" not in caught.value.message
     assert host.traces() == before
+
+
+@pytest.mark.parametrize("call", ["plan", "apply"])
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        ({}, "A"),
+        ({"env": {"A": "1"}}, "DB"),
+        ({"env": {"A": "1", "DB_FILES": "/run/db"}}, "DB"),
+    ],
+)
+def test_b06_a_variable_that_the_image_requires_is_refused_by_name(
+    host: Host, call: str, given: dict[str, Any], missing: str
+) -> None:
+    before = host.traces()
+    with pytest.raises(InvalidInput) as caught:
+        getattr(host, call)(host.spec("1", DEMANDING, **given))
+    said = "is required by the image (config.env_required); set it in env or secrets, found nothing"
+    assert caught.value.message == f"env.{missing}: {said}"
+    assert host.traces() == before
+
+
+@pytest.mark.parametrize("way", ["value", "file", "secret"])
+def test_a_variable_that_the_image_requires_may_be_a_secret(
+    host: Host, tmp_path: Path, way: str
+) -> None:
+    secret = tmp_path / "db"
+    secret.write_text("s3cret", encoding="utf-8")
+    digest = hashlib.sha256(b"s3cret").hexdigest()
+    given: dict[str, dict[str, Any]] = {
+        "value": {"env": {"A": "1", "DB": "x"}},
+        "file": {"env": {"A": "", "DB_FILE": "/run/db"}},
+        "secret": {"env": {"A": "1"}, "secrets": {"DB": {"source": str(secret), "sha256": digest}}},
+    }
+    assert host.plan(host.spec("1", DEMANDING, **given[way]))["needed"]
+
+
+def test_what_ran_without_a_variable_may_come_back_without_it(host: Host) -> None:
+    host.apply(host.spec("1"))
+    host.apply(host.spec("2", OTHER_IMAGE_ID))
+    demands = {"immutable.cutover.env-required": "A"}
+    host.engine._images[IMAGE_ID] = image(IMAGE_ID, labels=demands)
+    assert host.plan(host.spec("2", OTHER_IMAGE_ID), "previous")["version"] == "1"
 
 
 @pytest.mark.parametrize("call", ["plan", "apply"])
