@@ -41,7 +41,7 @@ _KNOWN = frozenset(
     ]
 )
 _REFUSED = {
-    "HEALTHCHECK": "readiness is of the spec that releases the image, and health of its load balancer: remove it",
+    "HEALTHCHECK": "readiness is of the spec that releases the image, nothing else looks at a replica: remove it",
     "MAINTAINER": "is deprecated: use LABEL",
     "ONBUILD": "would run in the build of another image: remove it",
     "VOLUME": "a replica keeps nothing: remove it",

@@ -109,7 +109,7 @@ REFUSED = [
     (
         "healthcheck",
         GOOD + "HEALTHCHECK NONE",
-        "HEALTHCHECK readiness and liveness are of the spec",
+        "HEALTHCHECK readiness is of the spec",
     ),
     ("onbuild", GOOD + "ONBUILD RUN id", "ONBUILD would run in the build of another image"),
     ("unknown", GOOD + "COPPY a b", "unknown instruction; did you mean COPY?"),
