@@ -40,6 +40,8 @@ SLEEP = ("/bin/sleep", "600")
 
 # What it serves at /cgi-bin/slow?s=SECONDS.
 SLOW = b'#!/bin/sh\nsleep "${QUERY_STRING#s=}"\nprintf "Content-Type: text/plain\\r\\n\\r\\nslow"\n'
+# What it serves at /cgi-bin/page: as slowly as its environment says.
+PAGE = SLOW.replace(b"${QUERY_STRING#s=}", b"${PAGE_TAKES:-0}")
 
 Spec = Callable[..., ContainerSpec]
 
@@ -85,7 +87,8 @@ def make_image(api: APIClient, busybox: Path, run_id: str) -> Iterator[MakeImage
                 link = tarfile.TarInfo(f"bin/{applet}")
                 link.type, link.linkname = tarfile.SYMTYPE, "busybox"
                 archive.addfile(link)
-            served = {"readyz": b'{"status": "ok"}', "tag": tag.encode(), "cgi-bin/slow": SLOW}
+            served = {"readyz": b'{"status": "ok"}', "tag": tag.encode()}
+            served |= {"cgi-bin/slow": SLOW, "cgi-bin/page": PAGE}
             for name, content in served.items():
                 entry = tarfile.TarInfo(f"www/{name}")
                 entry.size, entry.mode = len(content), 0o755 if "cgi-bin" in name else 0o644

@@ -86,6 +86,37 @@ def test_ro_06_a_boot_just_within_its_time_passes(app: Rollouts) -> None:
     assert app.up() == 2
 
 
+def warmed(app: Rollouts, mark: str, takes: str, ratio: float, timeout: int) -> dict[str, Any]:
+    """A release that is compared with what runs, and answers as slowly as it says."""
+    warm_up = {"requests": ["/cgi-bin/page"], "max_p95_ratio": ratio}
+    readiness = {"path": "/readyz", "interval": 1, "successes": 1, "timeout": timeout}
+    spec = app.spec(mark, 1, warm_up=warm_up, readiness=readiness)
+    return {**spec, "env": {"MARK": mark, "PAGE_TAKES": takes}}
+
+
+def test_ro_06_a_new_release_that_answers_much_slower_gets_no_traffic(
+    app: Rollouts, engine: Any, tmp_path: Path
+) -> None:
+    app.deploy(app.spec("1", 1))
+    before, config = containers(app, engine), app.haproxy.config.read_bytes()
+    with app.load(tmp_path / "load") as load:
+        answer = app.run(warmed(app, "2", "0.5", 1.5, 15), undo=True)
+        result = load.stop()
+    assert answer["status"] == "failed" and answer["failed_step"]["verb"] == "warm", answer
+    said = "p95 of the warm-up requests at most 1.5 times that of what runs: not within 15 s"
+    assert said in answer["error"], answer["error"]
+    assert containers(app, engine) == before
+    assert app.haproxy.config.read_bytes() == config
+    assert {row["step"] for row in app.journal if row["version"] == "2"} & {"register"} == set()
+    assert result.planned == result.accounted and result.failed == 0, result.failed_by_outcome
+    (running,) = [item.name for item in app.seen(app.spec("1", 1)).replicas]
+
+    app.deploy(warmed(app, "3", "0", 20, 90))
+    rows = [row for row in app.journal if (row["step"], row["version"]) == ("warm", "3")]
+    assert (rows[-1]["outcome"], rows[-1]["detail"]["compared_with"]) == ("ok", running)
+    assert app.versions(app.spec("3", 1)) == [("3", "serving")]
+
+
 def test_ro_07_again_changes_nothing_and_another_image_rolls_out(
     app: Rollouts, engine: Any, make_image: Callable[..., str]
 ) -> None:
