@@ -73,7 +73,8 @@ class Made:
             yield system / "run" / NAME / balancer
             yield system / f"etc/tmpfiles.d/{NAME}-{balancer}.conf"
         for image in sorted(self.images):
-            yield state / "images" / f"{image.removeprefix('sha256:')}.json"
+            # Its record, its signature, and where the engine keeps it.
+            yield from sorted((state / "images").glob(f"{image.removeprefix('sha256:')}.*"))
         for run in sorted(self.runs):
             yield system / f"var/lib/{NAME}-test-{run}"
 

@@ -26,6 +26,8 @@ PLAYS = ROOT / "tools" / "plays"
 BAKED = ROOT / "build" / "sample"
 IMAGES = BAKED / "images.json"
 COLLECTION = "immutable.cutover"
+BYTECODE = "IMMUTABLE_CUTOVER_BYTECODE"
+"""Where modules keep their bytecode: inside the repository, so that `make clean` finds it."""
 SAMPLE_IMAGES = ("base/py311", "cutover/haproxy", "shop/web")
 
 
@@ -170,6 +172,7 @@ def environment(engine: str = "") -> dict[str, str]:
             "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            BYTECODE: str(ROOT / ".cache" / "bytecode"),
         }
     )
 
