@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 # Copyright (c) 2026, the immutable.cutover authors
-"""README's "Your own app", run as it stands there, under a name and with a port and a home folder of the test's own."""
+"""What README and docs/other-hosts.md tell to do for an app of one's own, done as it stands there.
+
+Under a name, with a port and in a home folder of the test's own. The other host is this machine, too.
+"""
 
 from __future__ import annotations
 
@@ -32,19 +35,24 @@ def ours(text: str) -> str:
     return re.sub(r"(?<!examples/)\bhello\b", NAME, text)
 
 
-def blocks() -> dict[str, list[str]]:
-    """Return the code blocks of the section, by their language."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition("\n## Your own app\n")[2].partition("\n## ")[0]
+def blocks(path: str = "README.md", title: str = "Your own app") -> dict[str, list[str]]:
+    """Return the code blocks of a section, by their language."""
+    text = (ROOT / path).read_text(encoding="utf-8")
+    section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     found: dict[str, list[str]] = {}
     for language, content in re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL):
         found.setdefault(language, []).append(content)
+    return found
+
+
+def rollback() -> str:
+    """Return the command that goes back to a named release, from the table."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
     row = re.search(
         r"`(ansible-playbook immutable\.cutover\.rollback [^`]*)`[^|]*`(-e [^`]*)`", text
     )
     assert row is not None
-    found["rollback"] = [" ".join(row.groups())]
-    return found
+    return " ".join(row.groups())
 
 
 class Reader:
@@ -121,14 +129,14 @@ def remove() -> None:
     for command in (
         ["docker", "rm", "--force", *found],
         ["docker", "network", "rm", f"{NAME}-net"],
-        ["docker", "rmi", "--no-prune", f"{NAME}/web:1.0.0"],
+        ["docker", "rmi", "--no-prune", f"{NAME}/web:1.0.0", f"{NAME}/web:1.2.0"],
     ):
         subprocess.run(command, capture_output=True, check=False)
     records = HOME.glob(f"**/records/{NAME}/**/*.json")
     images = [json.loads(path.read_text(encoding="utf-8"))["image_id"] for path in records]
     for path in (
-        HOME,
-        *(path for image in images for path in HOST_RECORDS.glob(f"{image[7:]}.*")),
+        str(HOME),
+        *(str(path) for image in images for path in HOST_RECORDS.glob(f"{image[7:]}.*")),
         f"/var/lib/immutable-cutover/apps/{NAME}",
         f"/etc/immutable-cutover/{NAME}-lb",
         f"/run/immutable-cutover/{NAME}-lb",
@@ -174,8 +182,40 @@ def test_your_own_app_runs_is_replaced_and_goes_back_by_version(reader: Reader) 
     reader.edit(release_env={"GREETING": "good evening"}, release_version="1.1.0")
     reader.run(reader.on_this_host(replace))
     assert reader.answer() == "good evening"
-    reader.run(reader.on_this_host(*found["rollback"]))
+    reader.run(reader.on_this_host(rollback()))
     assert reader.answer() == NAME
+
+
+def test_a_new_version_reaches_a_host_that_only_runs_it(reader: Reader) -> None:
+    (text,) = blocks("docs/other-hosts.md", "The inventory")["yaml"]
+    inventory = yaml.safe_load(text)
+    web = inventory["all"]["children"]["web"]
+    assert web["vars"].pop("ansible_python_interpreter") == "/usr/bin/python3"
+    # The same machine, so without ssh; what a host of the collection gets from Debian is in the virtual environment.
+    this = {
+        "ansible_connection": "local",
+        "ansible_python_interpreter": "{{ ansible_playbook_python }}",
+        "engine_install_sdk": False,
+    }
+    web["hosts"] = {"web1": {**web["hosts"]["web1"], **this}}
+    (reader.folder / "hosts.yml").write_text(yaml.safe_dump(inventory), encoding="utf-8")
+    first, second = blocks("docs/other-hosts.md", "Bake here, run there")["console"]
+    setting = first.splitlines()[0]
+    bake_app, *there = second.splitlines()
+    reader.run(first)
+
+    app = reader.folder / "app.py"
+    app.write_text(app.read_text(encoding="utf-8").replace("{os.environ", "1.2.0 {os.environ"))
+    recipe = reader.folder / "bake.yml"
+    text = recipe.read_text(encoding="utf-8")
+    recipe.write_text(text.replace("version: 1.0.0", "version: 1.2.0"), encoding="utf-8")
+    reader.run(f"{setting}\n{bake_app} -e bake_lock=always")
+    image = f"{NAME}/web@{reader.digests[f'{NAME}/web']}"
+    reader.edit(release_image=image, release_version="1.2.0")
+    assert f"load {NAME}/web:1.2.0" in reader.run("\n".join([setting, *there]))
+    assert reader.answer() == "1.2.0 good evening"
+    loaded = reader.run(f"{setting}\n{there[0]}")
+    assert "- unchanged" in loaded and "changed=0" in loaded
 
 
 def test_a_base_that_was_edited_gets_its_new_version(reader: Reader) -> None:
