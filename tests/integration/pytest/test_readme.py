@@ -11,6 +11,7 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def blocks(path: str = "README.md", title: str = "Your own app") -> dict[str, li
     text = (ROOT / path).read_text(encoding="utf-8")
     section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
     found: dict[str, list[str]] = {}
-    for language, content in re.findall(r"```(\w+)\n(.*?)```", section, re.DOTALL):
+    for language, content in re.findall(r"```(\w+)\n(.*?)\n *```", section, re.DOTALL):
         found.setdefault(language, []).append(content)
     return found
 
@@ -159,7 +160,7 @@ def test_the_example_is_what_readme_shows() -> None:
     texts = [
         path.read_text(encoding="utf-8") for path in sorted((ROOT / "examples/hello").glob("*.yml"))
     ]
-    assert [f"---\n{block}" for block in blocks()["yaml"]] == texts
+    assert [f"---\n{block}\n" for block in blocks()["yaml"]] == texts
 
 
 def test_your_own_app_runs_is_replaced_and_goes_back_by_version(reader: Reader) -> None:
@@ -218,10 +219,27 @@ def test_a_new_version_reaches_a_host_that_only_runs_it(reader: Reader) -> None:
     assert "- unchanged" in loaded and "changed=0" in loaded
 
 
+def test_an_image_is_signed_and_another_key_is_refused(reader: Reader) -> None:
+    path = blocks("docs/bake.md", "The path")
+    key, *bakes, release = (textwrap.dedent(block) for block in path["console"])
+    (verify,) = (yaml.safe_load(block) for block in path["yaml"])
+    for commands in (key, *bakes):
+        reader.run(commands)
+    reader.edit(**verify)
+    reader.run(release)
+    assert reader.answer() == "1.2.0 good evening"
+    other = key.replace("bake.p", "other.p")
+    reader.run(other)
+    reader.edit(release_verify_keys=["~/keys/other.pub"], release_env={"GREETING": "never"})
+    said = reader.run(f"! {release.splitlines()[-1]}")
+    assert "is not signed by a key of verify_keys" in said
+    assert reader.answer() == "1.2.0 good evening"
+
+
 def test_a_base_that_was_edited_gets_its_new_version(reader: Reader) -> None:
-    copy, bake_bases = blocks()["console"][0].splitlines()
+    *copy, bake_bases = blocks()["console"][0].splitlines()
     if not reader.folder.exists():
-        reader.run(copy)
+        reader.run("\n".join(copy))
     recipe = reader.folder / "bases/base/bake.yml"
     text = recipe.read_text(encoding="utf-8")
     recipe.write_text(text.replace("version: 1.0.0", "version: 1.0.1"), encoding="utf-8")
