@@ -140,6 +140,8 @@ def test_the_state_of_other_apps_stays(tmp_path: Path) -> None:
         ),
         "var/lib/immutable-cutover-test-shop/lease.json",
         "var/lib/immutable-cutover-test-it0123abcd/x",
+        "var/lib/immutable-cutover/apps/it0123abcd/journal.jsonl",
+        "etc/immutable-cutover/it0123abcd-lb/haproxy.cfg",
         "etc/immutable-cutover/shop-lb/haproxy.cfg",
         "run/immutable-cutover/shop-lb/admin.sock",
         "etc/tmpfiles.d/immutable-cutover-shop-lb.conf",
@@ -152,6 +154,7 @@ def test_the_state_of_other_apps_stays(tmp_path: Path) -> None:
         ),
         "var/lib/immutable-cutover/engine/dockerd.pid",
         "var/lib/immutable-cutover-test-it99999999/x",
+        "var/lib/immutable-cutover/apps/it99999999/journal.jsonl",
         "etc/immutable-cutover/cutover-lb/haproxy.cfg",
         "etc/tmpfiles.d/immutable-cutover-cutover-lb.conf",
     )
