@@ -169,7 +169,8 @@ def test_the_example_is_what_readme_shows() -> None:
 def test_your_own_app_runs_is_replaced_and_goes_back_by_version(reader: Reader) -> None:
     found = blocks()
     first, second = found["console"]
-    bake_app, balance, replace = second.splitlines()
+    bake_app, balance, replace, curl = second.splitlines()
+    assert curl.split()[:1] == ["curl"]  # answer() below is that
     reader.run(first)
     assert set(BASES) <= set(reader.digests)
     (reader.home / NAME / "hello.yml").rename(reader.spec)
