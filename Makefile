@@ -14,6 +14,7 @@ export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
 export ANSIBLE_HOME := $(CURDIR)/.ansible/home
 export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/.ansible/collections
 export PYTHONDONTWRITEBYTECODE := 1
+export IMMUTABLE_CUTOVER_BYTECODE := $(CURDIR)/.cache/bytecode
 export UV_CACHE_DIR := $(CURDIR)/.cache/uv
 
 PYTHON := .venv/bin/python

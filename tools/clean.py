@@ -26,7 +26,7 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -165,9 +165,9 @@ def engine_socket(docker_host: str | None) -> str | None:
     return docker_host.removeprefix("unix://") if docker_host.startswith("unix://") else None
 
 
-def clean_engine(engine: Engine, made: Made) -> list[str]:
-    """Remove what was made here; the names of what could not be removed. An image that others use stays."""
-    left = []
+def clean_engine(engine: Engine, made: Made) -> tuple[list[str], frozenset[str]]:
+    """Remove what was made here; what could not be removed, and the IDs of images that stay as others use them."""
+    left, kept = [], set()
     for kind in KINDS:
         found = list(selected(kind, engine.call("GET", kind.list_path), made))
         # Last kind: what still uses an image is not from here.
@@ -175,6 +175,7 @@ def clean_engine(engine: Engine, made: Made) -> list[str]:
         for item in found:
             if item.identity in used:
                 print(f"kept {kind.name} {item.title}: {used[item.identity]} uses it")
+                kept.add(item.identity)
                 continue
             try:
                 path = kind.remove_path.format(urllib.parse.quote(item.identity, safe=":"))
@@ -183,7 +184,7 @@ def clean_engine(engine: Engine, made: Made) -> list[str]:
                 left.append(f"{kind.name} {item.title}: {error}")
             else:
                 print(f"removed {kind.name} {item.title}")
-    return left
+    return left, frozenset(kept)
 
 
 def our_engine(pid_file: Path) -> int | None:
@@ -292,7 +293,9 @@ def clean_host(made: Made) -> list[str]:
         return ["everything in the engine: DOCKER_HOST is not a Unix socket of this machine"]
     engine = Engine(path)
     try:
-        left = clean_engine(engine, made) or finish_engine(engine, made)
+        left, kept = clean_engine(engine, made)
+        made = replace(made, images=made.images - kept)  # who uses one wants its record, too
+        left = left or finish_engine(engine, made)
     except (FileNotFoundError, ConnectionRefusedError):
         print(f"no engine answers on {path}: nothing to remove there")
         left = []

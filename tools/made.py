@@ -50,8 +50,8 @@ class Made:
 
     @property
     def balancers(self) -> frozenset[str]:
-        """The names of the sites' load balancers."""
-        return frozenset(f"{site}-lb" for site in self.sites)
+        """The names of the load balancers of the sites and tests."""
+        return frozenset(f"{site}-lb" for site in self.sites | self.runs)
 
     @property
     def networks(self) -> frozenset[str]:
@@ -65,7 +65,7 @@ class Made:
     def state(self, system: Path) -> Iterator[Path]:
         """Yield what the sites and tests have on the host besides the engine's objects."""
         state = system / "var/lib" / NAME
-        for site in sorted(self.sites):
+        for site in sorted(self.sites | self.runs):
             yield state / "apps" / site
             yield system / f"var/lib/{NAME}-test-{site}"
         for balancer in sorted(self.balancers):
@@ -73,9 +73,8 @@ class Made:
             yield system / "run" / NAME / balancer
             yield system / f"etc/tmpfiles.d/{NAME}-{balancer}.conf"
         for image in sorted(self.images):
-            yield state / "images" / f"{image.removeprefix('sha256:')}.json"
-        for run in sorted(self.runs):
-            yield system / f"var/lib/{NAME}-test-{run}"
+            # Its record, its signature, and where the engine keeps it.
+            yield from sorted((state / "images").glob(f"{image.removeprefix('sha256:')}.*"))
 
     def engines(self, system: Path) -> Iterator[Path]:
         """Yield the pid files of engines that the harness of tools/chaos starts for itself, and that it ends."""

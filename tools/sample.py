@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import json
@@ -26,11 +27,20 @@ PLAYS = ROOT / "tools" / "plays"
 BAKED = ROOT / "build" / "sample"
 IMAGES = BAKED / "images.json"
 COLLECTION = "immutable.cutover"
-SAMPLE_IMAGES = ("base/py311", "cutover/haproxy", "shop/web")
+BYTECODE = "IMMUTABLE_CUTOVER_BYTECODE"
+"""Where modules keep their bytecode: inside the repository, so that `make clean` finds it."""
+SAMPLE_TAGS = (
+    "base/py311:1.0.0",
+    "cutover/haproxy:1.0.0",
+    "shop/web:1.0.0",
+    "shop/web:1.1.0",
+)
+BAKED_FROM = "immutable.cutover.recipe-hash"
+"""The label of every image that the collection has baked."""
 
 
 class SampleFailed(Exception):
-    """A playbook ended red."""
+    """A playbook ended red, or there is something in the way that is not ours."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,8 @@ def bake() -> Mapping[str, Any]:
         if os.environ.get("SAMPLE_AS_IS") and IMAGES.exists():
             return images()
         if not IMAGES.exists():
-            drop_sample_tags()
+            with contextlib.closing(docker.APIClient()) as client:
+                drop_sample_tags(client)
         variables = {
             "sample_dir": str(BAKED),
             "sample_store": str(ROOT / ".cache" / "store"),
@@ -170,23 +181,31 @@ def environment(engine: str = "") -> dict[str, str]:
             "ANSIBLE_HOME": str(ROOT / ".ansible" / "home"),
             "ANSIBLE_COLLECTIONS_PATH": str(ROOT / ".ansible" / "collections"),
             "PYTHONDONTWRITEBYTECODE": "1",
+            BYTECODE: str(ROOT / ".cache" / "bytecode"),
         }
     )
 
 
-def drop_sample_tags() -> None:
+def drop_sample_tags(client: docker.APIClient) -> None:
     """Take the sample images' tags from another checkout's bake, which may have had other inputs.
 
-    A version never changes, so the bake would refuse them. What runs from them runs by ID and stays.
+    A version never changes, so the bake would refuse them. What runs from them runs by ID and stays. A tag on something
+    that the collection has not baked is somebody's, and nothing is removed then.
     """
-    client = docker.APIClient()
-    try:
-        for image in client.images():
-            for tag in image["RepoTags"] or []:
-                if tag.rsplit(":", 1)[0] in SAMPLE_IMAGES:
-                    client.remove_image(tag, force=True, noprune=True)
-    finally:
-        client.close()
+    found = {
+        tag: image.get("Labels") or {}
+        for image in client.images()
+        for tag in image["RepoTags"] or []
+        if tag in SAMPLE_TAGS
+    }
+    for tag, labels in sorted(found.items()):
+        if not labels.get(BAKED_FROM):
+            raise SampleFailed(
+                f"{tag}: the engine has an image of this name that this collection has not baked, "
+                "and the sample is baked under it; give that image another tag"
+            )
+    for tag in sorted(found):
+        client.remove_image(tag, force=True, noprune=True)
 
 
 def rows(journal: Path) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,8 @@ Ansible sends a module and what it imports as sources in a zip file, and Python 
 twice (CPython's zipimport compiles a module to find its file name, and again to run it). For a module that imports
 fifty files that is a third of its time. So the first call leaves the collection's part of the zip with its bytecode in
 a cache folder, and later calls import from there. Its name is the hash of what the zip's directory says of each source,
-name, size and CRC, so that a call that finds everything unpacks nothing; the folder is the user's alone.
+name, size and CRC, so that a call that finds everything unpacks nothing; the folder is the user's alone. Where it is
+can be said in the environment that the module finds on its host.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ import zipfile
 
 PACKAGE = __name__.rpartition(".")[0]
 FOLDER = "~/.cache/immutable-cutover/bytecode"
+VARIABLE = "IMMUTABLE_CUTOVER_BYTECODE"
 UNUSED = 7 * 86400
 """Seconds after which sources that no call used are removed; a call that lasts finds its own until it ends."""
 
 
-def use_cache(folder: str = FOLDER) -> None:
+def use_cache(folder: str = "") -> None:
     """Have what is imported from now on come from the cache; without a zip or a private folder, change nothing."""
     archive = getattr(globals().get("__loader__"), "archive", "")
     if archive:
+        folder = folder or os.environ.get(VARIABLE) or FOLDER
         with contextlib.suppress(OSError):
             _redirect(archive, _filled(archive, os.path.expanduser(folder)))
 

@@ -9,13 +9,16 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils import _bytecode
 from tools import clean
 from tools.made import Made, note_run
+from tools.sample import BYTECODE, environment
 
-BAKED, FOREIGN = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+BAKED, FOREIGN, SHARED = ("sha256:" + letter * 64 for letter in "abc")
 MADE = Made(frozenset({"shop"}), frozenset({"it0123abcd"}), frozenset({BAKED}))
 SHOP = {"immutable.cutover.app": "shop"}
 BALANCER = {"immutable.cutover.role": "load_balancer"}
@@ -131,18 +134,27 @@ def test_an_engine_that_a_killed_harness_left_is_stopped(tmp_path: Path) -> None
 def test_the_state_of_other_apps_stays(tmp_path: Path) -> None:
     ours = (
         "var/lib/immutable-cutover/apps/shop/journal.jsonl",
-        f"var/lib/immutable-cutover/images/{'a' * 64}.json",
+        *(
+            f"var/lib/immutable-cutover/images/{'a' * 64}{end}"
+            for end in (".json", ".engine", ".dsse")
+        ),
         "var/lib/immutable-cutover-test-shop/lease.json",
         "var/lib/immutable-cutover-test-it0123abcd/x",
+        "var/lib/immutable-cutover/apps/it0123abcd/journal.jsonl",
+        "etc/immutable-cutover/it0123abcd-lb/haproxy.cfg",
         "etc/immutable-cutover/shop-lb/haproxy.cfg",
         "run/immutable-cutover/shop-lb/admin.sock",
         "etc/tmpfiles.d/immutable-cutover-shop-lb.conf",
     )
     theirs = (
         "var/lib/immutable-cutover/apps/blog/journal.jsonl",
-        f"var/lib/immutable-cutover/images/{'b' * 64}.json",
+        *(
+            f"var/lib/immutable-cutover/images/{'b' * 64}{end}"
+            for end in (".json", ".engine", ".dsse")
+        ),
         "var/lib/immutable-cutover/engine/dockerd.pid",
         "var/lib/immutable-cutover-test-it99999999/x",
+        "var/lib/immutable-cutover/apps/it99999999/journal.jsonl",
         "etc/immutable-cutover/cutover-lb/haproxy.cfg",
         "etc/tmpfiles.d/immutable-cutover-cutover-lb.conf",
     )
@@ -151,6 +163,55 @@ def test_the_state_of_other_apps_stays(tmp_path: Path) -> None:
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert left == set(theirs)
     assert not (tmp_path / "run/immutable-cutover").exists(), "an empty folder of ours goes too"
+
+
+def test_where_nobody_else_has_anything_no_folder_stays(tmp_path: Path) -> None:
+    state = tmp_path / "var/lib/immutable-cutover"
+    touched(state, "apps/shop/lease.json", f"images/{'a' * 64}.json", f"images/{'a' * 64}.engine")
+    clean.clean_state(MADE, tmp_path)
+    assert not state.exists()
+
+
+class AnEngine:
+    """An engine in which somebody's container uses one of two images that were baked here."""
+
+    removed: list[str]
+
+    def __init__(self, _path: str) -> None:
+        type(self).removed = []
+
+    def call(self, method: str, path: str) -> Any:
+        if method == "DELETE":
+            self.removed.append(path)
+            return None
+        image = {"Id": BAKED, "RepoTags": ["shop/web:1.0.0"]}
+        return {
+            "/containers/json?all=1": [{"Id": "1", "Names": ["/db"], "ImageID": SHARED}],
+            "/images/json": [image, {"Id": SHARED, "RepoTags": ["base/py311:1.0.0"]}],
+        }.get(path, [])
+
+
+def test_an_image_that_stays_keeps_its_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clean, "Engine", AnEngine)
+    monkeypatch.setattr(clean, "SYSTEM", tmp_path)
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    records = tmp_path / "var/lib/immutable-cutover/images"
+    touched(records, *(f"{identity[7:]}.json" for identity in (BAKED, SHARED)))
+    assert clean.clean_host(Made(images=frozenset({BAKED, SHARED}))) == []
+    assert AnEngine.removed == [f"/images/{BAKED}?force=1"]
+    assert [path.stem for path in records.iterdir()] == [SHARED[7:]]
+
+
+def test_bytecode_of_modules_stays_in_a_folder_that_clean_removes() -> None:
+    folder = environment()[BYTECODE]
+    inside = Path(folder).relative_to(clean.ROOT)
+    assert inside.parts[0] in clean.LOCAL
+    assert f"export {BYTECODE} := $(CURDIR)/{inside}\n" in (clean.ROOT / "Makefile").read_text()
+    molecule = (clean.ROOT / ".config/molecule/config.yml").read_text()
+    assert f"{BYTECODE}: ${{MOLECULE_PROJECT_DIRECTORY}}/{inside}\n" in molecule
+    assert BYTECODE == _bytecode.VARIABLE
 
 
 def test_what_could_not_be_cleaned_can_be_tried_again(

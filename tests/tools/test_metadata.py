@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -48,6 +50,27 @@ def test_scenarios_that_run_side_by_side_share_no_port() -> None:
         assert not re.search(r"127\.0\.0\.1:\d{5}", path.read_text()), (
             f"{path} names a port of its own"
         )
+
+
+def tasks(node: Any) -> Iterator[dict[str, Any]]:
+    """Yield every mapping in a file of tasks or plays."""
+    if isinstance(node, dict):
+        yield node
+    for item in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from tasks(item)
+
+
+def test_no_package_starts_a_service_when_it_is_installed() -> None:
+    files = [*ROOT.glob("roles/*/tasks/*.yml"), *ROOT.glob("tools/plays/*.yml")]
+    files += [*ROOT.glob("playbooks/*.yml"), *ROOT.glob("molecule/**/*.yml")]
+    found = {
+        f"{path.relative_to(ROOT)}: {task['name']}": task["ansible.builtin.apt"].get("policy_rc_d")
+        for path in files
+        for task in tasks(yaml.safe_load(path.read_text()))
+        if "ansible.builtin.apt" in task
+    }
+    assert found
+    assert set(found.values()) == {101}, found
 
 
 def test_the_built_collection_leaves_no_development_file_unlisted() -> None:

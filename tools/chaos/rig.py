@@ -21,7 +21,7 @@ from typing import Any
 from tools.chaos.process import Process, eventually, tree
 from tools.chaos.remote import Door, Remote
 from tools.made import checkout
-from tools.sample import PLAYBOOK, ROOT, Sample, environment, free_port, images
+from tools.sample import BYTECODE, PLAYBOOK, ROOT, Sample, environment, free_port, images
 
 MODULE_DEPTH = 2
 """ansible-playbook is 0, its workers are 1; whatever runs below those works on the target."""
@@ -296,7 +296,8 @@ class Site:
     def on_host(self) -> dict[str, str]:
         """Return what a module finds in its environment on the host, whoever the controller is."""
         engine = {"DOCKER_HOST": self.sample.engine} if self.sample.engine else {}
-        return {"PYTHONDONTWRITEBYTECODE": "1", **engine, **self.environment}
+        usual = {name: environment()[name] for name in (BYTECODE, "PYTHONDONTWRITEBYTECODE")}
+        return {**usual, **engine, **self.environment}
 
     def play(self, playbook: str, release: Release, *options: str) -> Ended:
         """Run a playbook to its end."""

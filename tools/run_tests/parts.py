@@ -40,6 +40,7 @@ LONG = (
     "test_bake_many",
     "test_bake_proxy",
     "test_recover",
+    "test_readme",
     "test_role_load_balancer",
 )
 """The jobs that take longest, longest first: they begin first, so that none is left alone at the end."""

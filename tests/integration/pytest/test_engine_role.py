@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import pytest
 
 from tools import clean
 from tools.made import Made
+from tools.sample import environment
 
 ROOT = Path(__file__).resolve().parents[3]
 THEIRS = {"immutable.cutover.app": "blog", "immutable.cutover.network": "1"}
@@ -49,13 +49,12 @@ def play(variables: dict[str, object], *options: str) -> Play:
     """Run the playbook as a user would, lines unwrapped."""
     program = Path(sys.executable).parent / "ansible-playbook"
     command = [str(program), "immutable.cutover.engine", "-e", json.dumps(variables), *options]
-    environment = os.environ | {
-        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+    settings = environment() | {
         "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
         "NO_COLOR": "1",
     }
     done = subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+        command, cwd=ROOT, env=settings, capture_output=True, text=True, check=False
     )
     return Play(done.returncode, done.stdout + done.stderr)
 
@@ -200,7 +199,8 @@ def test_clean_takes_ours_and_nothing_else_then_stops_the_engine(
     own: OwnEngine, started: Play, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     state, kept = tmp_path / "var/lib/immutable-cutover/apps/shop", tmp_path / "kept"
-    for folder in (state, kept):
+    records = tmp_path / "var/lib/immutable-cutover/images"
+    for folder in (state, kept, records):
         folder.mkdir(parents=True)
     monkeypatch.setenv("DOCKER_HOST", f"unix://{own.socket}")
     monkeypatch.setattr(clean, "SYSTEM", tmp_path)
@@ -231,6 +231,9 @@ def test_clean_takes_ours_and_nothing_else_then_stops_the_engine(
             client.containers.create(image, "x", name=name, labels=labels, network_mode="none")
         baked = {str(client.images.get(f"{name}:1").id) for name in ("mine", "shared")}
         made = Made(frozenset({"shop"}), images=frozenset(baked), engine=pid)
+        shared = str(client.images.get("shared:1").id)
+        for image in baked:
+            (records / f"{image.removeprefix('sha256:')}.json").touch()
 
         assert clean.clean_host(replace(made, engine=pid + 1)) == []
         assert clean.our_engine(own.pid_file) == pid, "an engine that this checkout did not start"
@@ -240,6 +243,7 @@ def test_clean_takes_ours_and_nothing_else_then_stops_the_engine(
     assert not own.pid_file.parent.exists()
     assert not state.exists()
     assert kept.exists()
+    assert [path.stem for path in records.iterdir()] == [shared.removeprefix("sha256:")]
     assert play(own.variables).code == 0
     with closing(docker.DockerClient(base_url=f"unix://{own.socket}")) as client:
         theirs = frozenset({"theirs", "their-shop", "their-use"})

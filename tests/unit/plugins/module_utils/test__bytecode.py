@@ -31,8 +31,9 @@ class Payload:
         self.folder = root / "cache"
         self.write("1")
 
-    def write(self, content: str) -> None:
-        """Make the zip anew; its content differs."""
+    def write(self, content: str, says_where: bool = True) -> None:
+        """Make the zip anew; its content differs. Without C(says_where) the module names no folder."""
+        said = str(self.folder) if says_where else ""
         folders = _bytecode.PACKAGE.split(".")
         with zipfile.ZipFile(self.zip, "w") as opened:
             for depth in range(1, len(folders) + 1):
@@ -41,7 +42,7 @@ class Payload:
             opened.writestr(f"{inside}/_bytecode.py", SOURCE.read_text())
             opened.writestr(f"{inside}/_sub/__init__.py", "")
             opened.writestr(f"{inside}/_sub/thing.py", f"WHERE = __file__  # {content}")
-            text = MAIN.format(package=_bytecode.PACKAGE, folder=str(self.folder))
+            text = MAIN.format(package=_bytecode.PACKAGE, folder=said)
             opened.writestr("__main__.py", text)
 
     def run(self) -> str:
@@ -80,6 +81,17 @@ def test_other_sources_are_never_taken_for_these(payload: Payload) -> None:
     second = payload.run()
     assert second != first
     assert len(payload.kept) == 2
+
+
+def test_the_environment_can_say_where_it_is(
+    payload: Payload, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payload.write("1", says_where=False)
+    monkeypatch.setenv(_bytecode.VARIABLE, str(tmp_path / "said"))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert payload.run().startswith(str(tmp_path / "said"))
+    monkeypatch.setenv(_bytecode.VARIABLE, "")
+    assert payload.run().startswith(str(tmp_path / "home" / ".cache"))
 
 
 def test_what_nobody_used_for_a_week_is_removed(payload: Payload) -> None:
