@@ -88,7 +88,7 @@ class ActionModule(ActionBase):
         self._wait, self._ttl = int(lease.get("wait", patience)), int(lease.get("ttl", 60))
         undoes = self._undoes()
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
-        if first["status"] == "abort_first":
+        while first["status"] == "abort_first":
             first = self._abort_first(variables, first, undoes)
         if first.get("failed") and undoes and first.get("worth_undoing"):
             return self._undo(variables, first)
@@ -102,8 +102,9 @@ class ActionModule(ActionBase):
         self, variables: dict[str, Any], first: dict[str, Any], undoes: bool
     ) -> dict[str, Any]:
         """Take away the other release that waits at a gate, and only then begin with this one."""
-        self._say(abort_first(first["held"]))
-        aborted = self._loop(variables, "abort", False)
+        held = first["held"]
+        self._say(abort_first(held))
+        aborted = self._loop(variables, "abort", False, gives_up=held["release"])
         if aborted.get("failed"):
             return aborted
         return _joined(aborted, self._loop(variables, "", undoes))
@@ -178,8 +179,10 @@ class ActionModule(ActionBase):
         epoch: int = 0,
         retires: str = "",
         undoes: str = "",
+        gives_up: str = "",
     ) -> dict[str, Any]:
         """Call the module until it is done or failed; gather what it did."""
+        chosen = {"to": to, **({"approved": gives_up} if gives_up else {})}
         turn: dict[str, Any] = {
             "holder": self._holder,
             "ttl": self._ttl,
@@ -196,7 +199,8 @@ class ActionModule(ActionBase):
         give_up = self._clock.monotonic() + self._wait
         while True:
             self._refuse_orphan()
-            answer = self._turn(to, turn, variables)
+            arguments = {**self._arguments(), **chosen, "turn": turn}
+            answer = self._module(MODULE, arguments, variables)
             if answer.get("failed"):
                 return {**total, **answer, "status": "failed"}
             if answer["status"] == "abort_first":
@@ -262,9 +266,6 @@ class ActionModule(ActionBase):
     def _arguments(self) -> dict[str, Any]:
         wanted = ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine")
         return {key: self._task.args[key] for key in wanted if key in self._task.args}
-
-    def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        return self._module(MODULE, {**self._arguments(), "to": to, "turn": turn}, variables)
 
     def _module(
         self, name: str, arguments: dict[str, Any], variables: dict[str, Any]

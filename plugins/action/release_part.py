@@ -41,6 +41,7 @@ STATUSES = ("more", "done", "failed", "held", "delayed")
 OVER = ("done", "failed", "planned", "held")
 _NOTHING: Mapping[str, Any] = {"status": "done", "changed": False, "progress": []}
 _LISTS = ("actions", "journal")
+_NAMED = ("app", "release", "version", "image", "image_id")
 
 
 class ActionModule(ReleaseApply):
@@ -165,7 +166,7 @@ class ActionModule(ReleaseApply):
         elif status == "done" and self._run.pop("aborting", False):
             self._begin_anew()
         elif status == "done":
-            return self._over()
+            return self._over(answer)
         return None
 
     def _took_home(self, answer: dict[str, Any]) -> None:
@@ -230,7 +231,7 @@ class ActionModule(ReleaseApply):
     def _aborts_first(self, held: Mapping[str, Any]) -> None:
         """Take away the other release that waits at a gate, and only then begin with this one."""
         self._say(abort_first(held))
-        self._run["aborting"] = True
+        self._run["aborting"] = held["release"]
 
     def _keeps(self, answer: Mapping[str, Any]) -> None:
         """Wait, without the lease, as long as what was replaced is kept; then begin to take it away."""
@@ -290,13 +291,12 @@ class ActionModule(ReleaseApply):
             self._call({"side": "give_back", **told}, {})
         return self._result(failed=True, msg=broken["message"], extra=answer or {})
 
-    def _over(self) -> dict[str, Any]:
+    def _over(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         undone = self._run.get("undoing")
         if not undone:
             return self._result()
-        total = self._run["total"]
-        how = f"release {total.get('release')} serves again"
-        how = how if total.get("after") else "nothing of it is left"
+        how = f"release {answer.get('release')} serves again"
+        how = how if self._run["total"].get("after") else "nothing of it is left"
         return self._result(failed=True, msg=f"{undone}; rolled back: {how}", rolled_back=True)
 
     def _result(
@@ -321,7 +321,7 @@ class ActionModule(ReleaseApply):
         if self._run.get("undoing"):
             arguments["to"] = "undo"
         elif self._run.get("aborting"):
-            arguments["to"] = "abort"
+            arguments |= {"to": "abort", "approved": self._run["aborting"]}
         elif self._run.get("retires"):
             arguments["to"] = ""
         common = {
@@ -339,12 +339,16 @@ class ActionModule(ReleaseApply):
         return [self._run["views"][host] for host in sorted(self._run["views"])]
 
     def _gather(self, answer: dict[str, Any]) -> None:
-        """Add what was done; before is the first that was seen, everything else the last."""
+        """Add what was done; before is the first that was seen, everything else the last.
+
+        The release is the one that was to come, also where that is undone.
+        """
         total = dict(self._run["total"])
         for key in _LISTS:
             total[key] = total[key] + answer.get(key, [])
         total["changed"] = total["changed"] or answer["changed"]
-        for key in ("app", "release", "version", "image", "image_id", "epoch", "after", "hold"):
+        named = () if self._run.get("undoing") else _NAMED
+        for key in (*named, "epoch", "after", "hold"):
             if key in answer:
                 total[key] = answer[key]
         for key in ("before", "lines"):

@@ -541,6 +541,7 @@ def test_a_held_release_is_aborted_first(run: Run) -> None:
     }
     result, action = run(held, answer(actions=["destroy a1"]), answer(actions=["start b1"]))
     assert [call.get("to") for call in action.calls] == ["", "abort", ""]
+    assert [call.get("approved") for call in action.calls] == [None, "a1", None]
     assert result["actions"] == ["destroy a1", "start b1"]
     assert "[h1] release a1 is held at gate approval: it is aborted first" in action.said
 
@@ -552,6 +553,16 @@ def test_a_release_that_was_left_half_way_is_aborted_first(run: Run) -> None:
     holders = [call["turn"]["holder"]["run"] for call in action.calls]
     assert len(set(holders)) == 1, "it keeps the lease in between"
     assert "[h1] release a1 was left half way, with traffic: it is aborted first" in action.said
+
+
+def test_ro_10_what_another_run_has_held_since_is_aborted_by_its_own_name(run: Run) -> None:
+    first, second = (
+        {"changed": False, "status": "abort_first", "held": {"release": name, "held": "approval"}}
+        for name in ("a1", "a2")
+    )
+    result, action = run(first, answer(changed=False), second, answer(), answer())
+    assert result["status"] == "done"
+    assert [call.get("approved") for call in action.calls] == [None, "a1", None, "a2", None]
 
 
 HELD = {

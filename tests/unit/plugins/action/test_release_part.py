@@ -184,11 +184,12 @@ def test_what_comes_up_and_fails_at_a_balancer_is_undone(play: Play) -> None:
     assert undo["turn"]["undoes"] == "activate failed: it broke (on lb1)"
     assert (undo["to"], undo["turn"]["undo_follows"], undo["turn"]["resume"]) == ("undo", False, {})
     play.task(at_balancer(), host="lb1")
-    result = play.task(at_home("done"))
+    result = play.task(at_home("done", release="old1"))
     assert (result["failed"], result["rolled_back"]) == (True, True)
     assert result["msg"] == (
-        "activate failed: it broke (on lb1); rolled back: release 0123abcd serves again"
+        "activate failed: it broke (on lb1); rolled back: release old1 serves again"
     )
+    assert result["release"] == "0123abcd", "what was to come, as on one host"
 
 
 def test_a_drain_that_does_not_end_is_not_undone(play: Play) -> None:
@@ -299,7 +300,7 @@ def test_what_is_held_is_aborted_first(play: Play) -> None:
     play.task({"view": VIEW}, host="lb1")
     held = {"status": "abort_first", "held": {"release": "old", "held": "approval"}, "handed": {}}
     play.task(held, at_home())
-    assert play.calls[-1]["to"] == "abort"
+    assert (play.calls[-1]["to"], play.calls[-1]["approved"]) == ("abort", "old")
     play.task(at_balancer(), host="lb1")
     play.task(at_home("done"), at_home(epoch=5))
     assert ("to" in play.calls[-1], play.calls[-1]["turn"]["epoch"]) == (False, 0)
