@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import (
@@ -54,6 +54,7 @@ class ActionModule(ActionBase):
         ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine", "lease", "turn")
     )
     _requires_connection = True
+    _shown: Sequence[str] = ()
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -83,10 +84,11 @@ class ActionModule(ActionBase):
         self._holder = _holder(variables, self._controller)
         lease = self._task.args.get("lease") or {}
         self._settled: list[str] = []
-        # Who recovers wants to know who is in the way, not to wait for whoever deploys.
-        patience = 0 if self._task.args.get("to") in RECOVERS else 900
-        self._wait, self._ttl = int(lease.get("wait", patience)), int(lease.get("ttl", 60))
+        self._wait = int(lease.get("wait", self._patience()))
+        self._ttl = int(lease.get("ttl", 60))
         undoes = self._undoes()
+        if self._recovers() and (refused := self._shows_first(variables)):
+            return refused
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
         while first["status"] == "abort_first":
             first = self._abort_first(variables, first, undoes)
@@ -97,6 +99,23 @@ class ActionModule(ActionBase):
             self._say(f"release {first['release']} is held at gate {gate}; {GO_ON}")
             self._say(f"its replicas without traffic: {_without_traffic(first)}")
         return self._retire(variables, first) if first["status"] == "delayed" else first
+
+    def _recovers(self) -> bool:
+        return self._task.args.get("to") in RECOVERS
+
+    def _patience(self) -> int:
+        """Return how long to wait for the lease: who recovers wants to know who is in the way, not to wait for them."""
+        return 0 if self._recovers() else 900
+
+    def _shows_first(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Say what a recovery will do before it does any of it; return the result where that is refused."""
+        plan = self._module(MODULE, {**self._arguments(), "turn": {"plan": True}}, variables)
+        if plan.get("failed"):
+            return {**plan, "status": "failed"}
+        self._shown = plan["lines"]
+        for line in self._shown:
+            self._say(line)
+        return {}
 
     def _abort_first(
         self, variables: dict[str, Any], first: dict[str, Any], undoes: bool
@@ -199,8 +218,7 @@ class ActionModule(ActionBase):
         give_up = self._clock.monotonic() + self._wait
         while True:
             self._refuse_orphan()
-            arguments = {**self._arguments(), **chosen, "turn": turn}
-            answer = self._module(MODULE, arguments, variables)
+            answer = self._turn(chosen, turn, variables)
             if answer.get("failed"):
                 return {**total, **answer, "status": "failed"}
             if answer["status"] == "abort_first":
@@ -212,7 +230,7 @@ class ActionModule(ActionBase):
                 turn.update(self._stand_in_line(answer, give_up))
                 continue
             _gather(total, answer)
-            for line in answer.get("lines") or []:
+            for line in self._unshown(answer):
                 self._say(line)
             for line in answer["progress"] if answer["status"] == "more" else []:
                 self._say(line)
@@ -223,6 +241,11 @@ class ActionModule(ActionBase):
                 epoch=answer["epoch"],
                 seconds=min(LONGEST_TURN, turn["seconds"] + 2),
             )
+
+    def _unshown(self, answer: Mapping[str, Any]) -> list[str]:
+        """Return the plan that a first turn was made by, unless it is what was shown before."""
+        lines = answer.get("lines") or []
+        return [] if lines == self._shown else lines
 
     def _finished(self, total: dict[str, Any]) -> dict[str, Any]:
         total["diff"] = _diff(total)
@@ -266,6 +289,11 @@ class ActionModule(ActionBase):
     def _arguments(self) -> dict[str, Any]:
         wanted = ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine")
         return {key: self._task.args[key] for key in wanted if key in self._task.args}
+
+    def _turn(
+        self, chosen: Mapping[str, str], turn: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        return self._module(MODULE, {**self._arguments(), **chosen, "turn": turn}, variables)
 
     def _module(
         self, name: str, arguments: dict[str, Any], variables: dict[str, Any]

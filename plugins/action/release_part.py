@@ -61,7 +61,8 @@ class ActionModule(ReleaseApply):
         self._clock = SystemClock()
         self._controller = _controller()
         lease = self._task.args.get("lease") or {}
-        self._wait, self._ttl = int(lease.get("wait", 900)), TTLS * int(lease.get("ttl", 60))
+        self._wait = int(lease.get("wait", self._patience()))
+        self._ttl = TTLS * int(lease.get("ttl", 60))
         self._variables = variables
         self._run = dict(self._task.args.get("run") or {})
         self._run.setdefault("holder", _holder(variables, self._controller))
@@ -130,6 +131,9 @@ class ActionModule(ReleaseApply):
     def _at_home(self) -> dict[str, Any]:
         if self._task.check_mode:
             return self._planned()
+        if self._recovers() and "shown" not in self._run and (refused := self._shows()):
+            return refused
+        self._shown = self._run.get("shown", ())
         turns = 0
         while turns < TURNS:
             if self._run.get("broken") and not self._goes_back():
@@ -149,6 +153,15 @@ class ActionModule(ReleaseApply):
             if answer["status"] == "more" and not self._stays(answer):
                 break
         return {"changed": False, "run": self._run}
+
+    def _shows(self) -> dict[str, Any]:
+        """Say what a recovery will do before it does any of it; return the result where that is refused."""
+        plan = self._plan()
+        if plan.get("failed"):
+            self._broken(plan["msg"], worth_undoing=False)
+            return self._end_broken(plan)
+        self._run["shown"] = plan["lines"]
+        return {}
 
     def _stays(self, answer: dict[str, Any]) -> bool:
         """Whether there is more to do here; a canary's figures are on the hosts of its load balancers."""
@@ -174,7 +187,7 @@ class ActionModule(ReleaseApply):
         self._run["epoch"] = answer.get("epoch", 0)
         self._run["release"] = answer["handed"]
         self._gather(answer)
-        for line in answer.get("lines") or []:
+        for line in self._unshown(answer):
             self._say(line)
         for line in answer["progress"] if self._own_work(answer) else []:
             self._say(line)
@@ -211,12 +224,16 @@ class ActionModule(ReleaseApply):
         own = ("ready", "warm", "gate")
         return any(key.split(":")[0] in own for key in resume.get("pending", {}))
 
-    def _planned(self) -> dict[str, Any]:
+    def _plan(self) -> dict[str, Any]:
         plan = self._call({"side": "host", "views": self._views()}, {"plan": True})
+        for line in plan.get("lines") or []:
+            self._say(line)
+        return plan
+
+    def _planned(self) -> dict[str, Any]:
+        plan = self._plan()
         if plan.get("failed"):
             return plan
-        for line in plan["lines"]:
-            self._say(line)
         prepared = "\n".join(plan["lines"]) + "\n"
         return {
             **plan,

@@ -71,6 +71,8 @@ def test_cr_01_what_a_killed_run_left_is_undone_once(site: Site, current: Releas
     ended = site.play("recover", dead)
     assert ended.code == 0, ended.text
     assert "that process is dead, taking over" in ended.text
+    told = [line for line in planned.text.splitlines() if line.startswith("[") and "]" in line]
+    assert told and ended.text.index(told[0]) < ended.text.index("that process is dead"), ended.text
     run.orphans_end()
     check.converged(site, current)
     again = site.play("recover", dead)

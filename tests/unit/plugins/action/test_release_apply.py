@@ -40,12 +40,15 @@ class Scripted(ActionModule):
     answers: list[Answer]
     calls: list[dict[str, Any]]
     said: list[str]
+    known: list[int]
+    """How much was said before each call."""
 
     def _execute_module(
         self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]
     ) -> Answer:
         turn = dict(module_args.get("turn") or {})
         self.calls.append({**module_args, "turn": turn, "module": module_name})
+        self.known.append(len(self.said))
         if "raises" in self.answers[0]:
             raise self.answers.pop(0)["raises"]
         return {"invocation": {"module_args": "not for anybody"}, **self.answers.pop(0)}
@@ -71,7 +74,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         task.action, task.args, task.check_mode = release_apply.MODULE, arguments, check
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
         action = Scripted(task, connection, None, None, None, None)
-        action.answers, action.calls = list(answers), []
+        action.answers, action.calls, action.known = list(answers), [], []
         action.said = [] if said is None else said
         action._display = SimpleNamespace(display=action.said.append)
         action.clock = clock
@@ -236,6 +239,31 @@ def test_the_plan_is_shown_before_the_first_progress_and_kept(run: Run) -> None:
     result, action = run(answer("more", lines=plan), answer("done", lines=[]))
     assert action.said == ["[h1] release x", "[h1]   1. b1: start", "[h1] web 1/2 replaced"]
     assert result["lines"] == plan
+
+
+@pytest.mark.parametrize("to", ["recover", "finish", "undo"])
+def test_cr_08_a_recovery_is_shown_before_any_of_it_is_done(run: Run, to: str) -> None:
+    plan = ["undo release x: back to y", "  1. b1: destroy"]
+    planned = {"changed": False, "needed": True, "lines": plan, "before": {}, "after": {}}
+    result, action = run(planned, answer("more", lines=plan), answer("done", lines=[]), to=to)
+    assert [call["turn"].get("plan", False) for call in action.calls] == [True, False, False]
+    assert {call["to"] for call in action.calls} == {to}
+    assert action.known == [0, 2, 3]
+    told = [f"[h1] {line}" for line in plan]
+    assert action.said == [*told, "[h1] web 1/2 replaced"], "and once"
+    assert (result["status"], result["lines"]) == ("done", plan)
+
+
+def test_a_recovery_that_another_run_has_made_another_is_shown_again(run: Run) -> None:
+    planned = {"needed": True, "lines": ["undo release x"]}
+    _result, action = run(planned, answer(lines=["put y in order"]), to="recover")
+    assert action.said == ["[h1] undo release x", "[h1] put y in order"]
+
+
+def test_a_recovery_that_is_refused_does_nothing(run: Run) -> None:
+    refused = {"failed": True, "msg": "release x of shop waits at gate approval"}
+    result, action = run(refused, to="recover")
+    assert (result["failed"], result["status"], len(action.calls)) == (True, "failed", 1)
 
 
 def test_no_call_works_longer_than_leaves_time_to_say_so_every_ten_seconds(run: Run) -> None:

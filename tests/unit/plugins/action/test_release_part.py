@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail
 from ansible.playbook.task import Task
 
 from ansible_collections.immutable.cutover.plugins.action import release_part
@@ -233,6 +234,45 @@ def test_the_plan_is_shown_in_check_mode(play: Play) -> None:
         {"status": "planned"},
     )
     assert play.calls[-1]["turn"]["plan"] is True
+
+
+@pytest.mark.parametrize("to", ["recover", "finish", "undo"])
+def test_cr_08_a_recovery_is_shown_before_any_of_it_is_done(play: Play, to: str) -> None:
+    plan = ["undo release x: back to y", "  1. b1: destroy"]
+    play.task({"view": VIEW}, host="lb1", to=to)
+    play.task({"needed": True, "lines": plan}, at_home(lines=plan), to=to)
+    assert [call["turn"].get("plan", False) for call in play.calls[1:]] == [True, False]
+    assert {call["to"] for call in play.calls[1:]} == {to}
+    assert play.said == [f"[b1] {line}" for line in plan], "and once"
+    play.task(at_balancer(), host="lb1", to=to)
+    assert play.task(at_home("done"), to=to)["lines"] == plan
+
+
+def test_a_recovery_that_is_refused_does_nothing(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1", to="recover")
+    result = play.task({"failed": True, "msg": "x waits at gate approval"}, to="recover")
+    assert (result["failed"], result["status"], sides(play)) == (True, "failed", ["look", "host"])
+
+
+HELD_BY_BOB = {
+    "status": "waiting",
+    "changed": False,
+    "message": "shop: lease held by bob",
+    "holder": {"run": "other", "process": "1:1", "host": "elsewhere"},
+    "epoch": 3,
+    "expires_in": 600,
+}
+
+
+def test_b67_a_recovery_names_who_has_the_lease_and_does_not_wait(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1", to="recover")
+    planned = {"needed": True, "lines": []}
+    with pytest.raises(AnsibleActionFail, match="lease held by bob; nothing was changed"):
+        play.task(planned, HELD_BY_BOB, to="recover")
+    assert play.calls[-1]["turn"]["waits"] == 0
+    waits = {"to": "recover", "lease": {"wait": 60}}
+    play.task(planned, HELD_BY_BOB, at_home(), **waits)
+    assert play.said[-1] == "[b1] waiting: shop: lease held by bob"
 
 
 def test_a_failure_at_home_is_undone_in_the_same_task(play: Play) -> None:
