@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import re
 import socket
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,10 +23,10 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     ActionModule,
     _gather,
     _holder,
-    _is_dead,
     _process_identity,
 )
 from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
+from ansible_collections.immutable.cutover.tests.unit.support.processes import ended_process
 
 Answer = dict[str, Any]
 SPEC = {"app": "shop"}
@@ -121,16 +119,6 @@ def waiting(
         "holder": {"run": "other", "process": process, "host": host},
         "expires_in": expires_in,
     }
-
-
-def dead_process() -> str:
-    """Return the identity of a process that has ended."""
-    process = multiprocessing.get_context("fork").Process(target=lambda: None)
-    process.start()
-    assert process.pid is not None
-    identity = _process_identity(process.pid) or f"{process.pid}:1"
-    process.join()
-    return identity
 
 
 def test_what_a_workflow_gets(run: Run) -> None:
@@ -272,7 +260,7 @@ def test_no_call_works_longer_than_leaves_time_to_say_so_every_ten_seconds(run: 
 
 
 def test_a_dead_holder_is_taken_over_from_at_once(run: Run) -> None:
-    process = dead_process()
+    process = ended_process()
     result, action = run(waiting(7, process, socket.gethostname()), answer())
     assert result["status"] == "done"
     assert action.calls[1]["turn"]["take_over"] == 7
@@ -306,7 +294,7 @@ def test_ro_10_what_another_run_has_changed_meanwhile_is_decided_again_without_a
 
 
 def test_a_dead_run_in_line_is_passed_over_at_once(run: Run) -> None:
-    dead, here = dead_process(), socket.gethostname()
+    dead, here = ended_process(), socket.gethostname()
     places = [
         {"run": "gone", "process": dead, "host": here},
         {"run": "alive", "process": _process_identity(os.getpid()), "host": here},
@@ -447,47 +435,6 @@ def test_gather_keeps_the_first_before_and_the_last_after() -> None:
     _gather(total, answer("done", before={"n": 2}, after={"n": 3}, changed=False))
     assert (total["before"], total["after"], total["changed"]) == ({"n": 1}, {"n": 3}, False)
     assert total["status"] == "done"
-
-
-def test_a_process_has_one_identity_as_long_as_it_lives() -> None:
-    mine = _process_identity(os.getpid())
-    assert re.fullmatch(rf"{os.getpid()}:[0-9]+", mine)
-    assert _process_identity(os.getpid()) == mine
-    assert _process_identity(2**22 + 1) == ""
-
-
-def test_a_zombie_counts_as_dead() -> None:
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.read(read, 1)
-        os._exit(0)
-    identity = _process_identity(pid)
-    holder = {"process": identity, "host": socket.gethostname()}
-    assert not _is_dead(holder)
-    os.write(write, b"x")
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended and nobody has collected it
-    assert _is_dead(holder)
-    os.waitpid(pid, 0)
-    assert _is_dead(holder)
-    os.close(read)
-    os.close(write)
-
-
-@pytest.mark.parametrize(
-    ("holder", "dead"),
-    [
-        ({}, False),
-        ({"process": "", "host": socket.gethostname()}, False),
-        ({"process": "1:1", "host": "another"}, False),
-        ({"process": f"{os.getpid()}:1", "host": socket.gethostname()}, True),
-        ({"process": f"{2**22 + 1}:1", "host": socket.gethostname()}, True),
-    ],
-)
-def test_only_a_process_of_this_controller_is_ever_called_dead(
-    holder: dict[str, str], dead: bool
-) -> None:
-    assert _is_dead(holder) is dead
 
 
 def test_the_job_has_a_link_where_awx_says_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
