@@ -312,12 +312,15 @@ class ActionModule(ActionBase):
                 module_name=name, module_args=arguments, task_vars=variables
             )
         except AnsibleConnectionFailure as failure:
-            # Ansible ends the host as unreachable, and no task or handler of ours comes after that.
-            if not (self._task.check_mode or isinstance(failure, AnsibleAuthenticationFailure)):
-                self._say(LOST)
+            self._lost(failure)
             raise
         answer.pop("invocation", None)
         return answer
+
+    def _lost(self, failure: AnsibleConnectionFailure) -> None:
+        """Say what it means: Ansible ends the host as unreachable, and no task or handler of ours comes after that."""
+        if not (self._task.check_mode or isinstance(failure, AnsibleAuthenticationFailure)):
+            self._say(LOST)
 
     def _say(self, line: str) -> None:
         self._display.display(f"[{self._name}] {line}")

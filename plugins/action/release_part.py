@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.immutable.cutover.plugins.action.release_apply import (
@@ -29,6 +30,7 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
+from ansible_collections.immutable.cutover.plugins.plugin_utils._next import lost_balancer
 
 MODULE = "immutable.cutover.release_part"
 TURNS = 3
@@ -102,7 +104,11 @@ class ActionModule(ReleaseApply):
             resume = {**self._run["resumes"].get(host, {}), "prepared": prepared}
             release = self._run["release"]
             part = {"side": "balancer", "host": host, "release": release, "watch": watch}
-            answer = self._call(part, {"resume": resume, "seconds": LONGEST_TURN})
+            try:
+                answer = self._call(part, {"resume": resume, "seconds": LONGEST_TURN})
+            except AnsibleConnectionFailure as failure:
+                # The host of the replicas, whose play this is, can be reached: it has the lease, and gives it back.
+                answer = {"failed": True, "msg": lost_balancer(host, failure)}
             if answer.get("failed"):  # it could not even begin: nothing was changed by this call
                 self._broken(answer.get("msg", "failed"), worth_undoing=False)
                 break
@@ -115,6 +121,11 @@ class ActionModule(ReleaseApply):
             if self._clock.monotonic() >= watched and (turn >= TURNS or not answer["busy"]):
                 break
         return {"changed": False, "run": self._run}
+
+    def _lost(self, failure: AnsibleConnectionFailure) -> None:
+        """Say it only of the host of the replicas; what it means of another one is the message of the run."""
+        if not self._task.args.get("host"):
+            super()._lost(failure)
 
     def _watches(self) -> float:
         """Return how many seconds this host watches the figures of a canary, before the next one has its turn."""

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.playbook.task import Task
 
 from ansible_collections.immutable.cutover.plugins.action import release_part
@@ -31,6 +31,8 @@ class Scripted(ActionModule):
     ) -> Answer:
         self.calls.append(json.loads(json.dumps(module_args)))
         self._clock.sleep(float(module_args["part"].get("watch", 0)))
+        if "raises" in self.answers[0]:
+            raise self.answers.pop(0)["raises"]
         return {"invocation": {}, **self.answers.pop(0)}
 
 
@@ -212,6 +214,42 @@ def test_lb_10_a_balancer_that_cannot_begin_ends_the_run_and_the_lease_is_given_
     assert (result["failed"], result["msg"]) == (True, "no socket")
 
 
+@pytest.mark.parametrize("undoing", [False, True])
+def test_cr_05_a_balancer_whose_host_is_lost_ends_the_run_and_the_lease_is_given_back(
+    play: Play, undoing: bool
+) -> None:
+    play.begun()
+    if undoing:
+        play.task(at_balancer("failed", **failed("activate")), host="lb1")
+        play.task(at_home())
+    lost = {"raises": AnsibleConnectionFailure("timed out")}
+    task = play.task(lost, host="lb1")
+    assert "failed" not in task, "Ansible would take the host of the replicas for unreachable"
+    result = play.task({"changed": True})
+    assert sides(play)[-1] == "give_back"
+    assert (result["failed"], result.get("rolled_back")) == (True, None)
+    told = "host lb1 of a load balancer cannot be reached any more (timed out)"
+    assert told in result["msg"] and "the lease is given back" in result["msg"]
+    assert ("rolled back: going back failed too" in result["msg"]) is undoing
+    assert not any("the host cannot be reached" in line for line in play.said)
+
+
+def test_cr_05_a_balancer_whose_host_is_away_from_the_beginning_has_changed_nothing(
+    play: Play,
+) -> None:
+    with pytest.raises(AnsibleConnectionFailure):
+        play.task({"raises": AnsibleConnectionFailure("refused")}, host="lb1")
+    assert play.said == []
+
+
+def test_cr_05_a_host_of_replicas_that_is_lost_is_told(play: Play) -> None:
+    play.begun()
+    play.task(at_balancer(), host="lb1")
+    with pytest.raises(AnsibleConnectionFailure):
+        play.task({"raises": AnsibleConnectionFailure("timed out")})
+    assert play.said[-1].startswith("[b1] the host cannot be reached any more")
+
+
 def test_a_balancer_that_cannot_be_looked_at_fails_before_anything(play: Play) -> None:
     result = play.task({"failed": True, "msg": "no socket"}, host="lb1")
     assert (result["failed"], sides(play)) == (True, ["look"])
@@ -270,7 +308,7 @@ def test_b67_a_recovery_names_who_has_the_lease_and_does_not_wait(play: Play) ->
     with pytest.raises(AnsibleActionFail, match="lease held by bob; nothing was changed"):
         play.task(planned, HELD_BY_BOB, to="recover")
     assert play.calls[-1]["turn"]["waits"] == 0
-    waits = {"to": "recover", "lease": {"wait": 60}}
+    waits: dict[str, Any] = {"to": "recover", "lease": {"wait": 60}}
     play.task(planned, HELD_BY_BOB, at_home(), **waits)
     assert play.said[-1] == "[b1] waiting: shop: lease held by bob"
 
