@@ -57,7 +57,7 @@ def test_cr_08_another_process_of_the_same_number_is_not_it() -> None:
 )
 def test_cr_06_of_a_process_elsewhere_with_this_host_name_nothing_is_known(where: str) -> None:
     """Two controllers in containers in the host's network, or two machines that are called localhost."""
-    here = identity(os.getpid()).split(" ")[0]
+    here = identity(os.getpid()).partition(" ")[0]
     boot, namespace = here.split("/")
     name = f"{where.format(boot=boot, namespace=namespace)} {NONE} 1"
     holder = {"process": name, "host": socket.gethostname()}
@@ -70,7 +70,7 @@ def test_cr_06_of_a_process_elsewhere_with_this_host_name_nothing_is_known(where
 )
 def test_of_a_name_of_another_form_nothing_is_known(name: str) -> None:
     """C(PID:STARTED) is the form of earlier versions, and an earlier version does not take ours for one."""
-    here = identity(os.getpid()).split(" ")[0]
+    here = identity(os.getpid()).partition(" ")[0]
     assert not has_ended(name.format(here=here))
     assert not here.partition(":")[0].isdigit()
 
