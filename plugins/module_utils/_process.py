@@ -12,6 +12,7 @@ Private, no stability promised.
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,8 +45,9 @@ def has_ended(name: str) -> bool:
 
 
 def is_dead(holder: Mapping[str, Any]) -> bool:
-    """Tell whether it is known that the run of a lease's holder has ended."""
-    return has_ended(str(holder.get("process") or ""))
+    """Tell whether it is known that the run of a lease's holder, on a controller of this name, has ended."""
+    mine = holder.get("host") == socket.gethostname()
+    return mine and has_ended(str(holder.get("process") or ""))
 
 
 def _is_here(where: str) -> bool:

@@ -78,7 +78,9 @@ def test_of_a_name_of_another_form_nothing_is_known(name: str) -> None:
 def test_a_holder_without_a_process_is_not_dead() -> None:
     assert not is_dead({})
     assert not is_dead({"process": None, "host": socket.gethostname()})
-    assert is_dead({"process": ended_process(), "host": "whatever it is called by now"})
+    ended = ended_process()
+    assert is_dead({"process": ended, "host": socket.gethostname()})
+    assert not is_dead({"process": ended, "host": "another"})
 
 
 def test_cr_06_a_process_that_only_others_may_see_is_not_dead(
