@@ -13,7 +13,7 @@ import multiprocessing
 import os
 import socket
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.errors import (
@@ -29,7 +29,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._process import 
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._process import is_dead as _is_dead
 from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
-from ansible_collections.immutable.cutover.plugins.plugin_utils._lease_given import lease_given
+from ansible_collections.immutable.cutover.plugins.plugin_utils._lease_given import (
+    RECOVERS,
+    lease_given,
+)
 from ansible_collections.immutable.cutover.plugins.plugin_utils._next import (
     LOST,
     log_end,
@@ -54,6 +57,7 @@ class ActionModule(ActionBase):
         ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine", "lease", "turn")
     )
     _requires_connection = True
+    _shown: Sequence[str] = ()
 
     def run(
         self, tmp: str | None = None, task_vars: dict[str, Any] | None = None
@@ -85,8 +89,10 @@ class ActionModule(ActionBase):
         self._holder = _holder(variables, self._controller)
         self._settled: list[str] = []
         undoes = self._undoes()
+        if self._recovers() and (refused := self._shows_first(variables)):
+            return refused
         first = self._loop(variables, self._task.args.get("to") or "", undoes)
-        if first["status"] == "abort_first":
+        while first["status"] == "abort_first":
             first = self._abort_first(variables, first, undoes)
         if first.get("failed") and undoes and first.get("worth_undoing"):
             return self._undo(variables, first)
@@ -96,12 +102,26 @@ class ActionModule(ActionBase):
             self._say(f"its replicas without traffic: {_without_traffic(first)}")
         return self._retire(variables, first) if first["status"] == "delayed" else first
 
+    def _recovers(self) -> bool:
+        return self._task.args.get("to") in RECOVERS
+
+    def _shows_first(self, variables: dict[str, Any]) -> dict[str, Any]:
+        """Say what a recovery will do before it does any of it; return the result where that is refused."""
+        plan = self._module(MODULE, {**self._arguments(), "turn": {"plan": True}}, variables)
+        if plan.get("failed"):
+            return {**plan, "status": "failed"}
+        self._shown = plan["lines"]
+        for line in self._shown:
+            self._say(line)
+        return {}
+
     def _abort_first(
         self, variables: dict[str, Any], first: dict[str, Any], undoes: bool
     ) -> dict[str, Any]:
         """Take away the other release that waits at a gate, and only then begin with this one."""
-        self._say(abort_first(first["held"]))
-        aborted = self._loop(variables, "abort", False)
+        held = first["held"]
+        self._say(abort_first(held))
+        aborted = self._loop(variables, "abort", False, gives_up=held["release"])
         if aborted.get("failed"):
             return aborted
         return _joined(aborted, self._loop(variables, "", undoes))
@@ -176,8 +196,10 @@ class ActionModule(ActionBase):
         epoch: int = 0,
         retires: str = "",
         undoes: str = "",
+        gives_up: str = "",
     ) -> dict[str, Any]:
         """Call the module until it is done or failed; gather what it did."""
+        chosen = {"to": to, **({"approved": gives_up} if gives_up else {})}
         turn: dict[str, Any] = {
             "holder": self._holder,
             "ttl": self._lease.ttl,
@@ -194,7 +216,7 @@ class ActionModule(ActionBase):
         give_up = self._clock.monotonic() + self._lease.wait
         while True:
             self._refuse_orphan()
-            answer = self._turn(to, turn, variables)
+            answer = self._turn(chosen, turn, variables)
             if answer.get("failed"):
                 return {**total, **answer, "status": "failed"}
             if answer["status"] == "abort_first":
@@ -206,7 +228,7 @@ class ActionModule(ActionBase):
                 turn.update(self._stand_in_line(answer, give_up))
                 continue
             _gather(total, answer)
-            for line in answer.get("lines") or []:
+            for line in self._unshown(answer):
                 self._say(line)
             for line in answer["progress"] if answer["status"] == "more" else []:
                 self._say(line)
@@ -217,6 +239,11 @@ class ActionModule(ActionBase):
                 epoch=answer["epoch"],
                 seconds=min(LONGEST_TURN, turn["seconds"] + 2),
             )
+
+    def _unshown(self, answer: Mapping[str, Any]) -> list[str]:
+        """Return the plan that a first turn was made by, unless it is what was shown before."""
+        lines = answer.get("lines") or []
+        return [] if lines == self._shown else lines
 
     def _finished(self, total: dict[str, Any]) -> dict[str, Any]:
         total["diff"] = _diff(total)
@@ -262,8 +289,10 @@ class ActionModule(ActionBase):
         wanted = ("spec", "to", "approved", "rollback_unsafe", "state_dir", "engine")
         return {key: self._task.args[key] for key in wanted if key in self._task.args}
 
-    def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        return self._module(MODULE, {**self._arguments(), "to": to, "turn": turn}, variables)
+    def _turn(
+        self, chosen: Mapping[str, str], turn: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        return self._module(MODULE, {**self._arguments(), **chosen, "turn": turn}, variables)
 
     def _module(
         self, name: str, arguments: dict[str, Any], variables: dict[str, Any]
@@ -282,12 +311,15 @@ class ActionModule(ActionBase):
                 module_name=name, module_args=arguments, task_vars=variables
             )
         except AnsibleConnectionFailure as failure:
-            # Ansible ends the host as unreachable, and no task or handler of ours comes after that.
-            if not (self._task.check_mode or isinstance(failure, AnsibleAuthenticationFailure)):
-                self._say(LOST)
+            self._lost(failure)
             raise
         answer.pop("invocation", None)
         return answer
+
+    def _lost(self, failure: AnsibleConnectionFailure) -> None:
+        """Say what it means: Ansible ends the host as unreachable, and no task or handler of ours comes after that."""
+        if not (self._task.check_mode or isinstance(failure, AnsibleAuthenticationFailure)):
+            self._say(LOST)
 
     def _say(self, line: str) -> None:
         self._display.display(f"[{self._name}] {line}")

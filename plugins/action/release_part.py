@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.immutable.cutover.plugins.action.release_apply import (
@@ -30,6 +31,7 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
 from ansible_collections.immutable.cutover.plugins.module_utils._clock import SystemClock
 from ansible_collections.immutable.cutover.plugins.plugin_utils._artifact import stats
 from ansible_collections.immutable.cutover.plugins.plugin_utils._lease_given import lease_given
+from ansible_collections.immutable.cutover.plugins.plugin_utils._next import lost_balancer
 
 MODULE = "immutable.cutover.release_part"
 TURNS = 3
@@ -42,6 +44,7 @@ STATUSES = ("more", "done", "failed", "held", "delayed")
 OVER = ("done", "failed", "planned", "held")
 _NOTHING: Mapping[str, Any] = {"status": "done", "changed": False, "progress": []}
 _LISTS = ("actions", "journal")
+_NAMED = ("app", "release", "version", "image", "image_id")
 
 
 class ActionModule(ReleaseApply):
@@ -102,7 +105,11 @@ class ActionModule(ReleaseApply):
             resume = {**self._run["resumes"].get(host, {}), "prepared": prepared}
             release = self._run["release"]
             part = {"side": "balancer", "host": host, "release": release, "watch": watch}
-            answer = self._call(part, {"resume": resume, "seconds": LONGEST_TURN})
+            try:
+                answer = self._call(part, {"resume": resume, "seconds": LONGEST_TURN})
+            except AnsibleConnectionFailure as failure:
+                # The host of the replicas, whose play this is, can be reached: it has the lease, and gives it back.
+                answer = {"failed": True, "msg": lost_balancer(host, failure)}
             if answer.get("failed"):  # it could not even begin: nothing was changed by this call
                 self._broken(answer.get("msg", "failed"), worth_undoing=False)
                 break
@@ -115,6 +122,11 @@ class ActionModule(ReleaseApply):
             if self._clock.monotonic() >= watched and (turn >= TURNS or not answer["busy"]):
                 break
         return {"changed": False, "run": self._run}
+
+    def _lost(self, failure: AnsibleConnectionFailure) -> None:
+        """Say it only of the host of the replicas; what it means of another one is the message of the run."""
+        if not self._task.args.get("host"):
+            super()._lost(failure)
 
     def _watches(self) -> float:
         """Return how many seconds this host watches the figures of a canary, before the next one has its turn."""
@@ -131,6 +143,9 @@ class ActionModule(ReleaseApply):
     def _at_home(self) -> dict[str, Any]:
         if self._task.check_mode:
             return self._planned()
+        if self._recovers() and "shown" not in self._run and (refused := self._shows()):
+            return refused
+        self._shown = self._run.get("shown", ())
         turns = 0
         while turns < TURNS:
             if self._run.get("broken") and not self._goes_back():
@@ -151,6 +166,15 @@ class ActionModule(ReleaseApply):
                 break
         return {"changed": False, "run": self._run}
 
+    def _shows(self) -> dict[str, Any]:
+        """Say what a recovery will do before it does any of it; return the result where that is refused."""
+        plan = self._plan()
+        if plan.get("failed"):
+            self._broken(plan["msg"], worth_undoing=False)
+            return self._end_broken(plan)
+        self._run["shown"] = plan["lines"]
+        return {}
+
     def _stays(self, answer: dict[str, Any]) -> bool:
         """Whether there is more to do here; a canary's figures are on the hosts of its load balancers."""
         return not answer["handed"].get("watch") and self._own_work(answer)
@@ -167,7 +191,7 @@ class ActionModule(ReleaseApply):
         elif status == "done" and self._run.pop("aborting", False):
             self._begin_anew()
         elif status == "done":
-            return self._over()
+            return self._over(answer)
         return None
 
     def _took_home(self, answer: dict[str, Any]) -> None:
@@ -175,7 +199,7 @@ class ActionModule(ReleaseApply):
         self._run["epoch"] = answer.get("epoch", 0)
         self._run["release"] = answer["handed"]
         self._gather(answer)
-        for line in answer.get("lines") or []:
+        for line in self._unshown(answer):
             self._say(line)
         for line in answer["progress"] if self._own_work(answer) else []:
             self._say(line)
@@ -212,12 +236,16 @@ class ActionModule(ReleaseApply):
         own = ("ready", "warm", "gate")
         return any(key.split(":")[0] in own for key in resume.get("pending", {}))
 
-    def _planned(self) -> dict[str, Any]:
+    def _plan(self) -> dict[str, Any]:
         plan = self._call({"side": "host", "views": self._views()}, {"plan": True})
+        for line in plan.get("lines") or []:
+            self._say(line)
+        return plan
+
+    def _planned(self) -> dict[str, Any]:
+        plan = self._plan()
         if plan.get("failed"):
             return plan
-        for line in plan["lines"]:
-            self._say(line)
         prepared = "\n".join(plan["lines"]) + "\n"
         return {
             **plan,
@@ -232,7 +260,7 @@ class ActionModule(ReleaseApply):
     def _aborts_first(self, held: Mapping[str, Any]) -> None:
         """Take away the other release that waits at a gate, and only then begin with this one."""
         self._say(abort_first(held))
-        self._run["aborting"] = True
+        self._run["aborting"] = held["release"]
 
     def _keeps(self, answer: Mapping[str, Any]) -> None:
         """Wait, without the lease, as long as what was replaced is kept; then begin to take it away."""
@@ -292,13 +320,12 @@ class ActionModule(ReleaseApply):
             self._call({"side": "give_back", **told}, {})
         return self._result(failed=True, msg=broken["message"], extra=answer or {})
 
-    def _over(self) -> dict[str, Any]:
+    def _over(self, answer: Mapping[str, Any]) -> dict[str, Any]:
         undone = self._run.get("undoing")
         if not undone:
             return self._result()
-        total = self._run["total"]
-        how = f"release {total.get('release')} serves again"
-        how = how if total.get("after") else "nothing of it is left"
+        how = f"release {answer.get('release')} serves again"
+        how = how if self._run["total"].get("after") else "nothing of it is left"
         return self._result(failed=True, msg=f"{undone}; rolled back: {how}", rolled_back=True)
 
     def _result(
@@ -323,7 +350,7 @@ class ActionModule(ReleaseApply):
         if self._run.get("undoing"):
             arguments["to"] = "undo"
         elif self._run.get("aborting"):
-            arguments["to"] = "abort"
+            arguments |= {"to": "abort", "approved": self._run["aborting"]}
         elif self._run.get("retires"):
             arguments["to"] = ""
         common = {
@@ -341,12 +368,16 @@ class ActionModule(ReleaseApply):
         return [self._run["views"][host] for host in sorted(self._run["views"])]
 
     def _gather(self, answer: dict[str, Any]) -> None:
-        """Add what was done; before is the first that was seen, everything else the last."""
+        """Add what was done; before is the first that was seen, everything else the last.
+
+        The release is the one that was to come, also where that is undone.
+        """
         total = dict(self._run["total"])
         for key in _LISTS:
             total[key] = total[key] + answer.get(key, [])
         total["changed"] = total["changed"] or answer["changed"]
-        for key in ("app", "release", "version", "image", "image_id", "epoch", "after", "hold"):
+        named = () if self._run.get("undoing") else _NAMED
+        for key in (*named, "epoch", "after", "hold"):
             if key in answer:
                 total[key] = answer[key]
         for key in ("before", "lines"):

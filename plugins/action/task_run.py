@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
@@ -48,13 +49,13 @@ class ActionModule(ReleaseApply):
         if self._task.check_mode:
             return self._planned(variables)
         result = self._loop(variables, "", False)
-        if result["status"] == "abort_first":
+        while result["status"] == "abort_first":
             result = self._abort_first(variables, result, False)
         seconds = round(self._clock.monotonic() - began, 3)
         return {**result, "tasks": self._ran, "journal": self._rows, "seconds": seconds}
 
     def _planned(self, variables: dict[str, Any]) -> dict[str, Any]:
-        plan = self._turn("", {"plan": True}, variables)
+        plan = self._turn({}, {"plan": True}, variables)
         for line in plan.get("lines") or []:
             self._say(line)
         if not plan.get("failed"):
@@ -62,10 +63,12 @@ class ActionModule(ReleaseApply):
             plan |= {"changed": plan["needed"], "diff": [{"prepared": prepared}]}
         return plan
 
-    def _turn(self, to: str, turn: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
-        if to:  # the abort of another release, before anything of this one is done
+    def _turn(
+        self, chosen: Mapping[str, str], turn: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
+        if chosen.get("to"):  # the abort of another release, before anything of this one is done
             about = {key: value for key, value in self._arguments().items() if key in OF_A_RELEASE}
-            return self._module(RELEASE, {**about, "to": to, "turn": turn}, variables)
+            return self._module(RELEASE, {**about, **chosen, "turn": turn}, variables)
         answer = self._module(MODULE, {**self._arguments(), "turn": turn}, variables)
         self._ran += [{**task, "host": self._name} for task in answer.get("tasks") or []]
         self._rows += answer.get("journal") or []  # a failed turn has some too

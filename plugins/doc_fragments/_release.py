@@ -39,6 +39,8 @@ options:
       - With O(to=promote), the release that is meant, by version, release ID or image. Where another one waits at the
         gate, or none does and this one does not run either, that is refused before anything changes. Empty promotes
         whatever waits.
+      - With O(to=abort), the release that is to be given up. Where another one is under way it is left as it is, and
+        nothing happens. Empty gives up whatever is under way.
     type: str
     default: ''
   rollback_unsafe:

@@ -40,7 +40,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._state import (
 
 @dataclass(frozen=True)
 class Holder:
-    """Who deploys: a run, and where a person finds it. C(process) is pid and start time on C(host)."""
+    """Who deploys: a run, and where a person finds it. C(process): _process.py."""
 
     run: str
     user: str = ""

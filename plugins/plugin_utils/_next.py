@@ -16,6 +16,15 @@ LOST = (
 """What is told where the connection, and with it every answer of the host, was lost."""
 
 
+def lost_balancer(host: str, why: object) -> str:
+    """Return what is told where the connection to a load balancer's host was lost: the run ends without it."""
+    return (
+        f"host {host} of a load balancer cannot be reached any more ({why}): what works there goes on until its call "
+        "is over. Nothing is rolled back, no replica was taken away that it may still know, the lease is given back. "
+        "Next: the same playbook again when it answers"
+    )
+
+
 def log_end(result: Mapping[str, Any]) -> str:
     """Return the last line that the failed replica logged, for the message."""
     log = (result.get("error_details") or {}).get("log") or []

@@ -49,6 +49,17 @@ def refuse_other(app: str, approved: str, found: ReleaseRecord | None) -> None:
     )
 
 
+def other_than(approved: str, releases: Releases) -> str:
+    """Return how another release than the one that is to be given up is called, where that is what is under way."""
+    begun = releases.begun()
+    if not approved or begun is None:
+        return ""
+    record = releases.get(begun.release)
+    if approved == begun.release or (record is not None and record.is_called(approved)):
+        return ""
+    return f"{record.version} ({record.id})" if record is not None else begun.release
+
+
 @dataclass(frozen=True)
 class Choice:
     """What was asked for, and what this host knows of. C(to) is resolved: never C(recover)."""
@@ -59,7 +70,9 @@ class Choice:
     state_dir: str
     clock: Clock
     approved: str = ""
-    """What C(promote) is to let through; empty: whatever waits."""
+    """What C(promote) is to let through and C(abort) to give up; empty: whatever waits, or is under way."""
+    retires: str = ""
+    """The release that this run has completed, whatever it was told: only what it replaced is left to be taken away."""
 
     def release(self, engine: Engine) -> Release:
         """Return the release to go to, at the gates that it has passed."""
@@ -67,6 +80,9 @@ class Choice:
 
     def _choose(self, engine: Engine) -> Release:
         wanted, to = self.wanted, self.to
+        if self.retires and (completed := self.releases.get(self.retires)):
+            spec = restored(completed, wanted, keep_scale=False)
+            return self._release(spec, completed.image_id, engine)
         if not to:
             image_id = resolve_image(
                 wanted.image, self.state_dir, lambda ref: engine.image(ref) is not None
@@ -88,6 +104,12 @@ class Choice:
                 )
             refuse_other(wanted.app, self.approved, record)
             return record
+        if to == ABORT and (other := other_than(self.approved, self.releases)):
+            # Asked before already: in between another run has begun it.
+            raise CutoverError(
+                f"release {self.approved} of {wanted.app}, which was to be aborted, is not under way any more: release"
+                f" {other} is there instead; nothing was changed"
+            )
         if to in GIVE_UP:
             return self._last()
         if to == FINISH:

@@ -101,8 +101,9 @@ class Deployment:
         self.releases = Releases(state_dir, wanted.app)
         self._decided_on = self.releases.seen()
         self._to = resolve(to, wanted.app, self.releases, lambda: observe(self.site, wanted.app))
-        approved = str(params.get("approved", ""))
-        self._choice = Choice(wanted, self._to, self.releases, state_dir, clock, approved)
+        turn = params.get("turn") or {}
+        meant = (str(params.get("approved") or ""), str(turn.get("retires") or ""))
+        self._choice = Choice(wanted, self._to, self.releases, state_dir, clock, *meant)
         self.release = self._choice.release(engine)
         if self._to and not params.get("rollback_unsafe"):
             self._refuse_unsafe()
@@ -277,6 +278,8 @@ class Deployment:
             raise
         except CutoverError as error:
             log.fail(error, turn.epoch)
+            if self.epoch:  # the run has begun, whatever became of it
+                error.details.update(release=self.release.id, epoch=self.epoch)
             if not isinstance(error, Fenced):
                 lease.release(turn.holder.run)
             raise

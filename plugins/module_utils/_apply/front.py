@@ -17,6 +17,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._apply.call impo
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.choice import (
     ABORT,
     PROMOTE,
+    other_than,
     refuse_other,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.deployment import (
@@ -51,16 +52,21 @@ def plan_release(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _nothing_under_way(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the result of promoting or aborting where nothing is under way: nothing happens (RO-11)."""
+    """Return the result of promoting or aborting where nothing is under way: nothing happens (RO-11).
+
+    Nor does anything where another release than the one that is to be aborted is.
+    """
     if params["to"] not in (ABORT, PROMOTE):
         return {}
-    app = parse_spec(params["spec"]).app
+    app, approved = parse_spec(params["spec"]).app, params.get("approved", "")
     releases = Releases(params["state_dir"], app)
     if releases.begun() is not None:
-        return {}
+        other = other_than(approved, releases) if params["to"] == ABORT else ""
+        told = f"nothing to abort: release {other} of {app} is under way, not {approved}; left as it is"
+        return _nothing(app, releases, told) if other else {}
     if params["to"] == PROMOTE:
         runs = releases.all()[-1:]
-        refuse_other(app, params.get("approved", ""), runs[0] if runs else None)
+        refuse_other(app, approved, runs[0] if runs else None)
     return _nothing(app, releases, f"nothing to {params['to']}: no release of {app} is under way")
 
 

@@ -260,7 +260,7 @@ class StepRunner:
                     self._offer(step, driver)
                 targets.activate(driver, step.replica)
         self._persist(step.process)
-        return {}
+        return {"weights": dict(step.weights)} if step.weights else {}
 
     def _weigh(self, step: Step) -> Detail:
         """Give targets their weights; one that has gone since the plan was made needs none."""

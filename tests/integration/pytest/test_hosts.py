@@ -241,6 +241,29 @@ def test_ro_02_a_host_that_cannot_be_prepared_keeps_every_host_from_switching(
     served(fleet, NEW)
 
 
+def test_ro_02_ro_10_what_somebody_else_holds_on_a_host_is_not_given_up_with_the_rest(
+    fleet: Fleet,
+) -> None:
+    apart(fleet)
+    first = fleet.play("replace_two_phase", OLD)
+    assert first.code == 0, first.text
+    fleet.hosts["b2"]["own_env"]["OF"] = "somebody else"
+    other = fleet.play("replace", NEW, "--limit", "b2", release_version="9.0.0")
+    assert other.code == 0, other.text
+    del fleet.hosts["b2"]["own_env"]["OF"]
+    waits = fleet.replicas("b2")
+    assert sorted(waits.values()) == [OLD, OLD, "9.0.0", "9.0.0"]
+    ended = fleet.play("replace_two_phase", NEW)
+    assert ended.code != 0
+    assert "nothing was switched anywhere: b2 could not be prepared" in ended.text, ended.text
+    assert "promote or abort it first" in ended.text
+    assert sorted(fleet.replicas("b1").values()) == [OLD, OLD]
+    assert fleet.replicas("b2") == waits
+    promoted = fleet.play("promote", NEW, "--limit", "b2", "-e", "promote_release=9.0.0")
+    assert promoted.code == 0, promoted.text
+    assert set(fleet.replicas("b2").values()) == {"9.0.0"}
+
+
 def test_cr_01_ro_10_two_phases_that_die_between_them_are_gone_on_with(fleet: Fleet) -> None:
     apart(fleet)
     first = fleet.play("replace_two_phase", OLD)

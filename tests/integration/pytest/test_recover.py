@@ -71,6 +71,8 @@ def test_cr_01_what_a_killed_run_left_is_undone_once(site: Site, current: Releas
     ended = site.play("recover", dead)
     assert ended.code == 0, ended.text
     assert "that process is dead, taking over" in ended.text
+    told = [line for line in planned.text.splitlines() if line.startswith("[") and "]" in line]
+    assert told and ended.text.index(told[0]) < ended.text.index("that process is dead"), ended.text
     run.orphans_end()
     check.converged(site, current)
     again = site.play("recover", dead)
@@ -138,10 +140,11 @@ def test_a_run_leaves_a_receipt_and_what_a_workflow_needs(
     site: Site, current: Release, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ANSIBLE_SHOW_CUSTOM_STATS", "true")
-    path = site.folder / f"{kind}.json"
+    path, drawing = (site.folder / f"{kind}.{end}" for end in ("json", "html"))
     release = spoiled(site) if kind == "failed" else patient(site, site.release(surge=2))
     playbook = "rollback" if kind == "rollback" else "replace"
-    ended = site.play(playbook, release, "-e", f"release_receipt={path}")
+    files = ("-e", f"release_receipt={path}", "-e", f"release_timeline={drawing}")
+    ended = site.play(playbook, release, *files)
     assert (ended.code == 0) is (kind != "failed"), ended.text
     receipt = json.loads(path.read_text())
     jsonschema.validate(receipt, SCHEMA)
@@ -153,6 +156,13 @@ def test_a_run_leaves_a_receipt_and_what_a_workflow_needs(
         for row in rows(site.journal)
         if row["run"] == receipt["journal"][0]["run"]
     ]
+    text = drawing.read_text()
+    for replica in {row["replica"] for row in receipt["journal"]} - {""}:
+        assert f"<title>{replica} (" in text
+    later = drawing.with_suffix(".later.html")
+    shown = site.play("history", release, "-e", "history_last=1", "-e", f"history_timeline={later}")
+    assert shown.code == 0, shown.text
+    assert later.read_text() == text, "the same journal, the same drawing"
     stats = ended.text.partition("CUSTOM STATS")[2]
     assert "immutable_cutover" in stats and f"status: {receipt['status']}" in stats, ended.text
     if kind == "failed":

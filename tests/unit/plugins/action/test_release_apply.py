@@ -4,9 +4,7 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import re
 import socket
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,10 +23,10 @@ from ansible_collections.immutable.cutover.plugins.action.release_apply import (
     ActionModule,
     _gather,
     _holder,
-    _is_dead,
     _process_identity,
 )
 from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
+from ansible_collections.immutable.cutover.tests.unit.support.processes import ended_process
 
 Answer = dict[str, Any]
 SPEC = {"app": "shop"}
@@ -40,12 +38,15 @@ class Scripted(ActionModule):
     answers: list[Answer]
     calls: list[dict[str, Any]]
     said: list[str]
+    known: list[int]
+    """How much was said before each call."""
 
     def _execute_module(
         self, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]
     ) -> Answer:
         turn = dict(module_args.get("turn") or {})
         self.calls.append({**module_args, "turn": turn, "module": module_name})
+        self.known.append(len(self.said))
         if "raises" in self.answers[0]:
             raise self.answers.pop(0)["raises"]
         return {"invocation": {"module_args": "not for anybody"}, **self.answers.pop(0)}
@@ -71,7 +72,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Run:
         task.action, task.args, task.check_mode = release_apply.MODULE, arguments, check
         connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir=None))
         action = Scripted(task, connection, None, None, None, None)
-        action.answers, action.calls = list(answers), []
+        action.answers, action.calls, action.known = list(answers), [], []
         action.said = [] if said is None else said
         action._display = SimpleNamespace(display=action.said.append)
         action.clock = clock
@@ -118,16 +119,6 @@ def waiting(
         "holder": {"run": "other", "process": process, "host": host},
         "expires_in": expires_in,
     }
-
-
-def dead_process() -> str:
-    """Return the identity of a process that has ended."""
-    process = multiprocessing.get_context("fork").Process(target=lambda: None)
-    process.start()
-    assert process.pid is not None
-    identity = _process_identity(process.pid) or f"{process.pid}:1"
-    process.join()
-    return identity
 
 
 def test_what_a_workflow_gets(run: Run) -> None:
@@ -238,13 +229,38 @@ def test_the_plan_is_shown_before_the_first_progress_and_kept(run: Run) -> None:
     assert result["lines"] == plan
 
 
+@pytest.mark.parametrize("to", ["recover", "finish", "undo"])
+def test_cr_08_a_recovery_is_shown_before_any_of_it_is_done(run: Run, to: str) -> None:
+    plan = ["undo release x: back to y", "  1. b1: destroy"]
+    planned = {"changed": False, "needed": True, "lines": plan, "before": {}, "after": {}}
+    result, action = run(planned, answer("more", lines=plan), answer("done", lines=[]), to=to)
+    assert [call["turn"].get("plan", False) for call in action.calls] == [True, False, False]
+    assert {call["to"] for call in action.calls} == {to}
+    assert action.known == [0, 2, 3]
+    told = [f"[h1] {line}" for line in plan]
+    assert action.said == [*told, "[h1] web 1/2 replaced"], "and once"
+    assert (result["status"], result["lines"]) == ("done", plan)
+
+
+def test_a_recovery_that_another_run_has_made_another_is_shown_again(run: Run) -> None:
+    planned = {"needed": True, "lines": ["undo release x"]}
+    _result, action = run(planned, answer(lines=["put y in order"]), to="recover")
+    assert action.said == ["[h1] undo release x", "[h1] put y in order"]
+
+
+def test_a_recovery_that_is_refused_does_nothing(run: Run) -> None:
+    refused = {"failed": True, "msg": "release x of shop waits at gate approval"}
+    result, action = run(refused, to="recover")
+    assert (result["failed"], result["status"], len(action.calls)) == (True, "failed", 1)
+
+
 def test_no_call_works_longer_than_leaves_time_to_say_so_every_ten_seconds(run: Run) -> None:
     _result, action = run(*[answer("more")] * 6, answer())
     assert max(call["turn"]["seconds"] for call in action.calls) == 8
 
 
 def test_a_dead_holder_is_taken_over_from_at_once(run: Run) -> None:
-    process = dead_process()
+    process = ended_process()
     result, action = run(waiting(7, process, socket.gethostname()), answer())
     assert result["status"] == "done"
     assert action.calls[1]["turn"]["take_over"] == 7
@@ -278,7 +294,7 @@ def test_ro_10_what_another_run_has_changed_meanwhile_is_decided_again_without_a
 
 
 def test_a_dead_run_in_line_is_passed_over_at_once(run: Run) -> None:
-    dead, here = dead_process(), socket.gethostname()
+    dead, here = ended_process(), socket.gethostname()
     places = [
         {"run": "gone", "process": dead, "host": here},
         {"run": "alive", "process": _process_identity(os.getpid()), "host": here},
@@ -421,47 +437,6 @@ def test_gather_keeps_the_first_before_and_the_last_after() -> None:
     assert total["status"] == "done"
 
 
-def test_a_process_has_one_identity_as_long_as_it_lives() -> None:
-    mine = _process_identity(os.getpid())
-    assert re.fullmatch(rf"{os.getpid()}:[0-9]+", mine)
-    assert _process_identity(os.getpid()) == mine
-    assert _process_identity(2**22 + 1) == ""
-
-
-def test_a_zombie_counts_as_dead() -> None:
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        os.read(read, 1)
-        os._exit(0)
-    identity = _process_identity(pid)
-    holder = {"process": identity, "host": socket.gethostname()}
-    assert not _is_dead(holder)
-    os.write(write, b"x")
-    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # it has ended and nobody has collected it
-    assert _is_dead(holder)
-    os.waitpid(pid, 0)
-    assert _is_dead(holder)
-    os.close(read)
-    os.close(write)
-
-
-@pytest.mark.parametrize(
-    ("holder", "dead"),
-    [
-        ({}, False),
-        ({"process": "", "host": socket.gethostname()}, False),
-        ({"process": "1:1", "host": "another"}, False),
-        ({"process": f"{os.getpid()}:1", "host": socket.gethostname()}, True),
-        ({"process": f"{2**22 + 1}:1", "host": socket.gethostname()}, True),
-    ],
-)
-def test_only_a_process_of_this_controller_is_ever_called_dead(
-    holder: dict[str, str], dead: bool
-) -> None:
-    assert _is_dead(holder) is dead
-
-
 def test_the_job_has_a_link_where_awx_says_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWX_HOST", "https://awx.example/")
     assert _holder({"awx_job_id": 12}, 1)["url"] == "https://awx.example/#/jobs/playbook/12"
@@ -541,6 +516,7 @@ def test_a_held_release_is_aborted_first(run: Run) -> None:
     }
     result, action = run(held, answer(actions=["destroy a1"]), answer(actions=["start b1"]))
     assert [call.get("to") for call in action.calls] == ["", "abort", ""]
+    assert [call.get("approved") for call in action.calls] == [None, "a1", None]
     assert result["actions"] == ["destroy a1", "start b1"]
     assert "[h1] release a1 is held at gate approval: it is aborted first" in action.said
 
@@ -552,6 +528,16 @@ def test_a_release_that_was_left_half_way_is_aborted_first(run: Run) -> None:
     holders = [call["turn"]["holder"]["run"] for call in action.calls]
     assert len(set(holders)) == 1, "it keeps the lease in between"
     assert "[h1] release a1 was left half way, with traffic: it is aborted first" in action.said
+
+
+def test_ro_10_what_another_run_has_held_since_is_aborted_by_its_own_name(run: Run) -> None:
+    first, second = (
+        {"changed": False, "status": "abort_first", "held": {"release": name, "held": "approval"}}
+        for name in ("a1", "a2")
+    )
+    result, action = run(first, answer(changed=False), second, answer(), answer())
+    assert result["status"] == "done"
+    assert [call.get("approved") for call in action.calls] == [None, "a1", None, "a2", None]
 
 
 HELD = {

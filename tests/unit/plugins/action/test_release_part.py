@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure
 from ansible.playbook.task import Task
 
 from ansible_collections.immutable.cutover.plugins.action import release_part
@@ -30,6 +31,8 @@ class Scripted(ActionModule):
     ) -> Answer:
         self.calls.append(json.loads(json.dumps(module_args)))
         self._clock.sleep(float(module_args["part"].get("watch", 0)))
+        if "raises" in self.answers[0]:
+            raise self.answers.pop(0)["raises"]
         return {"invocation": {}, **self.answers.pop(0)}
 
 
@@ -184,11 +187,12 @@ def test_what_comes_up_and_fails_at_a_balancer_is_undone(play: Play) -> None:
     assert undo["turn"]["undoes"] == "activate failed: it broke (on lb1)"
     assert (undo["to"], undo["turn"]["undo_follows"], undo["turn"]["resume"]) == ("undo", False, {})
     play.task(at_balancer(), host="lb1")
-    result = play.task(at_home("done"))
+    result = play.task(at_home("done", release="old1"))
     assert (result["failed"], result["rolled_back"]) == (True, True)
     assert result["msg"] == (
-        "activate failed: it broke (on lb1); rolled back: release 0123abcd serves again"
+        "activate failed: it broke (on lb1); rolled back: release old1 serves again"
     )
+    assert result["release"] == "0123abcd", "what was to come, as on one host"
 
 
 def test_a_drain_that_does_not_end_is_not_undone(play: Play) -> None:
@@ -208,6 +212,42 @@ def test_lb_10_a_balancer_that_cannot_begin_ends_the_run_and_the_lease_is_given_
     result = play.task({"changed": True})
     assert sides(play) == ["look", "host", "balancer", "give_back"]
     assert (result["failed"], result["msg"]) == (True, "no socket")
+
+
+@pytest.mark.parametrize("undoing", [False, True])
+def test_cr_05_a_balancer_whose_host_is_lost_ends_the_run_and_the_lease_is_given_back(
+    play: Play, undoing: bool
+) -> None:
+    play.begun()
+    if undoing:
+        play.task(at_balancer("failed", **failed("activate")), host="lb1")
+        play.task(at_home())
+    lost = {"raises": AnsibleConnectionFailure("timed out")}
+    task = play.task(lost, host="lb1")
+    assert "failed" not in task, "Ansible would take the host of the replicas for unreachable"
+    result = play.task({"changed": True})
+    assert sides(play)[-1] == "give_back"
+    assert (result["failed"], result.get("rolled_back")) == (True, None)
+    told = "host lb1 of a load balancer cannot be reached any more (timed out)"
+    assert told in result["msg"] and "the lease is given back" in result["msg"]
+    assert ("rolled back: going back failed too" in result["msg"]) is undoing
+    assert not any("the host cannot be reached" in line for line in play.said)
+
+
+def test_cr_05_a_balancer_whose_host_is_away_from_the_beginning_has_changed_nothing(
+    play: Play,
+) -> None:
+    with pytest.raises(AnsibleConnectionFailure):
+        play.task({"raises": AnsibleConnectionFailure("refused")}, host="lb1")
+    assert play.said == []
+
+
+def test_cr_05_a_host_of_replicas_that_is_lost_is_told(play: Play) -> None:
+    play.begun()
+    play.task(at_balancer(), host="lb1")
+    with pytest.raises(AnsibleConnectionFailure):
+        play.task({"raises": AnsibleConnectionFailure("timed out")})
+    assert play.said[-1].startswith("[b1] the host cannot be reached any more")
 
 
 def test_a_balancer_that_cannot_be_looked_at_fails_before_anything(play: Play) -> None:
@@ -232,6 +272,45 @@ def test_the_plan_is_shown_in_check_mode(play: Play) -> None:
         {"status": "planned"},
     )
     assert play.calls[-1]["turn"]["plan"] is True
+
+
+@pytest.mark.parametrize("to", ["recover", "finish", "undo"])
+def test_cr_08_a_recovery_is_shown_before_any_of_it_is_done(play: Play, to: str) -> None:
+    plan = ["undo release x: back to y", "  1. b1: destroy"]
+    play.task({"view": VIEW}, host="lb1", to=to)
+    play.task({"needed": True, "lines": plan}, at_home(lines=plan), to=to)
+    assert [call["turn"].get("plan", False) for call in play.calls[1:]] == [True, False]
+    assert {call["to"] for call in play.calls[1:]} == {to}
+    assert play.said == [f"[b1] {line}" for line in plan], "and once"
+    play.task(at_balancer(), host="lb1", to=to)
+    assert play.task(at_home("done"), to=to)["lines"] == plan
+
+
+def test_a_recovery_that_is_refused_does_nothing(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1", to="recover")
+    result = play.task({"failed": True, "msg": "x waits at gate approval"}, to="recover")
+    assert (result["failed"], result["status"], sides(play)) == (True, "failed", ["look", "host"])
+
+
+HELD_BY_BOB = {
+    "status": "waiting",
+    "changed": False,
+    "message": "shop: lease held by bob",
+    "holder": {"run": "other", "process": "1:1", "host": "elsewhere"},
+    "epoch": 3,
+    "expires_in": 600,
+}
+
+
+def test_b67_a_recovery_names_who_has_the_lease_and_does_not_wait(play: Play) -> None:
+    play.task({"view": VIEW}, host="lb1", to="recover")
+    planned = {"needed": True, "lines": []}
+    with pytest.raises(AnsibleActionFail, match="lease held by bob; nothing was changed"):
+        play.task(planned, HELD_BY_BOB, to="recover")
+    assert play.calls[-1]["turn"]["waits"] == 0
+    waits: dict[str, Any] = {"to": "recover", "lease": {"wait": 60}}
+    play.task(planned, HELD_BY_BOB, at_home(), **waits)
+    assert play.said[-1] == "[b1] waiting: shop: lease held by bob"
 
 
 def test_a_failure_at_home_is_undone_in_the_same_task(play: Play) -> None:
@@ -299,7 +378,7 @@ def test_what_is_held_is_aborted_first(play: Play) -> None:
     play.task({"view": VIEW}, host="lb1")
     held = {"status": "abort_first", "held": {"release": "old", "held": "approval"}, "handed": {}}
     play.task(held, at_home())
-    assert play.calls[-1]["to"] == "abort"
+    assert (play.calls[-1]["to"], play.calls[-1]["approved"]) == ("abort", "old")
     play.task(at_balancer(), host="lb1")
     play.task(at_home("done"), at_home(epoch=5))
     assert ("to" in play.calls[-1], play.calls[-1]["turn"]["epoch"]) == (False, 0)

@@ -154,6 +154,73 @@ def test_ro_11_abort_goes_back_and_where_nothing_is_under_way_does_nothing(host:
     assert held_again["status"] == "held", "an aborted release asks again"
 
 
+@pytest.mark.parametrize("name", ["2", "id", f"shop@{OTHER_IMAGE_ID}"])
+def test_ro_11_what_was_named_is_aborted_and_nothing_else(host: Host, name: str) -> None:
+    second = held(host)
+    begun = releases(host).begun()
+    assert begun is not None
+    traces = host.traces()
+    for call in (front.apply_release, front.plan_release):
+        other = call({**host.params(second, "abort"), "approved": "1.9"})
+        assert (other.get("status", "done"), other["changed"]) == ("done", False)
+        assert other["lines"] == [
+            f"nothing to abort: release 2 ({begun.release}) of shop is under way, not 1.9; left as it is"
+        ]
+    assert host.traces() == traces
+    meant = begun.release if name == "id" else name
+    answer = front.apply_release({**host.params(second, "abort"), "approved": meant})
+    assert (answer["status"], answer["changed"], seen(host)) == ("done", True, [OLD])
+
+
+def test_ro_11_a_begun_release_without_a_record_is_named_by_its_id(host: Host) -> None:
+    releases(host).begin(Begun("a" * 8, ""))
+    params = host.params(spec(host, "1", IMAGE_ID), "abort")
+    assert (
+        "release aaaaaaaa of shop is under way"
+        in front.apply_release({**params, "approved": "b" * 8})["lines"][0]
+    )
+    assert front.apply_release({**params, "approved": "a" * 8})["status"] == "done"
+    assert releases(host).begun() is None
+
+
+def test_ro_10_what_was_begun_just_before_is_not_aborted_in_place_of_another(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = held(host)
+    params = {**host.params(second, "abort"), "approved": "1.9"}
+    monkeypatch.setattr(front, "unneeded", lambda _params: {})
+    with pytest.raises(
+        CutoverError, match=r"^release 1\.9 of shop, which was to be aborted, is not under way"
+    ):
+        front.apply_release(params)
+    assert seen(host) == [OLD, PREPARED]
+
+
+def test_ro_02_a_run_that_fails_outside_of_any_step_says_what_it_began(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.apply(spec(host, "1", IMAGE_ID, scale_down_delay=0))
+    second = spec(host, "2", OTHER_IMAGE_ID, two_phase=True)
+
+    def refuse() -> bool:
+        raise CutoverError("disk full")
+
+    monkeypatch.setattr(host.balancer, "persist", refuse)
+    with pytest.raises(CutoverError, match="disk full") as raised:
+        host.apply(second)
+    begun = releases(host).begun()
+    assert begun is not None
+    assert raised.value.details["release"] == begun.release
+    assert raised.value.details["epoch"] == host.rig.lease.read().epoch
+
+
+def test_ro_02_a_run_that_never_had_the_lease_began_nothing(host: Host) -> None:
+    held(host)
+    with pytest.raises(CutoverError, match="promote or abort it first") as raised:
+        host.apply(spec(host, "3", THIRD, approval=True))
+    assert not {"release", "epoch"} & set(raised.value.details)
+
+
 def test_ro_11_abort_of_the_first_release_leaves_nothing(host: Host) -> None:
     releases(host).begin(Begun("a" * 8, ""))
     first = spec(host, "1", IMAGE_ID)
@@ -254,6 +321,22 @@ def test_what_was_replaced_goes_when_its_time_is_over(host: Host) -> None:
     last = host.apply(second, retires=answer["release"])
     assert (last["status"], last["changed"], seen(host)) == ("done", True, [NEW])
     assert host.apply(second)["changed"] is False
+
+
+@pytest.mark.parametrize("to", ["promote", "finish"])
+def test_ro_10_who_retires_what_was_promoted_does_not_begin_what_the_spec_describes(
+    host: Host, to: str
+) -> None:
+    """The spec of a promotion may be another release's."""
+    held(host, scale_down_delay=1)
+    third = spec(host, "3", THIRD, scale_down_delay=1)
+    answer = host.apply(third, to)
+    assert (answer["status"], seen(host)) == ("delayed", [DRAINED, NEW])
+    host.wait(1.1)
+    last = host.apply(third, retires=answer["release"])
+    assert (last["status"], last["release"]) == ("done", answer["release"])
+    assert seen(host) == [NEW]
+    assert releases(host).completed()[-1] == answer["release"]
 
 
 def test_who_would_retire_it_finds_that_another_run_came_in_between(host: Host) -> None:

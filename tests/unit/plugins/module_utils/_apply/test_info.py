@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,8 +18,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
     LoadBalancerErrorKind,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._lease import Holder, Lease
-from ansible_collections.immutable.cutover.plugins.module_utils._process import identity
 from ansible_collections.immutable.cutover.tests.unit.support.hosts import Host, image
+from ansible_collections.immutable.cutover.tests.unit.support.processes import ended_process
 from ansible_collections.immutable.cutover.tests.unit.support.shop import (
     IMAGE_ID,
     OTHER_IMAGE_ID,
@@ -86,11 +85,7 @@ def test_b67_who_has_the_lease_and_who_waits(host: Host) -> None:
 
 
 def test_a_dead_run_is_told_with_what_to_do(host: Host) -> None:
-    process = multiprocessing.get_context("fork").Process(target=lambda: None)
-    process.start()
-    assert process.pid is not None
-    dead = identity(process.pid) or f"{process.pid}:1"
-    process.join()
+    dead = ended_process()
     host.apply(host.spec("1"))
     holder = {"run": "r7", "user": "bob", "host": socket.gethostname(), "process": dead}
     host.apply(host.spec("2", OTHER_IMAGE_ID), seconds=0, holder=holder)
