@@ -28,8 +28,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
 INPUTS_PLACE = "/run/bake/inputs"
 _LAYERS_PLACE = "/run/bake/layers"
 _EXTRACT = (
-    "import sys, tarfile\n"
+    "import os, sys, tarfile\n"
     "with tarfile.open(sys.argv[1]) as archive:\n"
+    "    for member in archive:\n"
+    # Never through a link, nor into the other names of a hard-linked file.
+    "        if not member.isdir() and os.path.lexists('/' + member.name):\n"
+    "            os.unlink('/' + member.name)\n"
     # It was written by us, and Python 3.11.2 knows no filter yet.
     "    archive.extraction_filter = lambda member, path: member\n"
     "    archive.extractall('/', numeric_owner=True)"
