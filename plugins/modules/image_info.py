@@ -107,7 +107,7 @@ records:
   elements: dict
 graph:
   description:
-    - Every image that stands on no other with what stands on it, in the order of name and version. With O(base), that base.
+    - Every image that stands on no other with what stands on it, by name and version. With O(base), that base.
   returned: with O(graph=true)
   type: list
   elements: dict
