@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import typing as t
 from dataclasses import replace
 
@@ -46,6 +45,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import (
     wheel_entries,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 WHEELS = "wheels"
 _Below = t.Callable[[], Ground]
@@ -72,7 +74,7 @@ def assemble(
         config = image_config(plain, lock, recipe_hash, layers, base)
         return Start(json.loads(config), tuple(layers))
 
-    with tempfile.TemporaryDirectory(dir=layout.root, prefix=".bake-") as folder:
+    with work_folder(".bake-", layout.root) as folder:
         os.chmod(folder, 0o755)
         build = making and LayerBuild(making.builder, recipe, lock.epoch, layout, folder, run)
 

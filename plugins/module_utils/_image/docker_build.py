@@ -45,6 +45,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.layers im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.run_build import BuildFolder
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 NAME = "immutable-cutover-build"
 _SHELL = ("/bin/sh", "-c")
@@ -194,7 +197,7 @@ def add_layer(engine: BuildEngine, image: str, layer: str, tag: str) -> str:
     """Have the builder unpack a written layer onto an image, and return the ID of what it gives."""
     made, name = f"{NAME}:{uuid.uuid4().hex}", f".{uuid.uuid4().hex}.Dockerfile"
     with (
-        tempfile.TemporaryDirectory(prefix="bake-build-") as work,
+        work_folder("bake-build-") as work,
         tempfile.TemporaryFile(dir=work) as context,
     ):
         with (

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import tarfile
-import tempfile
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -28,6 +27,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 _ATTRIBUTES = ("type", "mode", "uid", "gid", "mtime", "linkname", "devmajor", "devminor", "size")
 
@@ -47,7 +49,7 @@ def verify(inputs: BakeInputs, output: Output, how: BakeOptions, run: Run) -> Ve
     record = output.find(recipe.name, recipe.version)
     if record is None:
         raise CutoverError(f"{recipe.tag} is not in {output.root}: bake it first")
-    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+    with work_folder("verify-") as folder:
         fresh = Output(os.path.join(folder, "output"))
         fresh.create()
         if inputs.lock.base is not None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import typing as t
 import urllib.parse
 from dataclasses import dataclass
@@ -16,6 +15,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import (
     Run,
     find_tool,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
 )
 
 try:
@@ -89,7 +91,7 @@ def locate_wheels(
 ) -> dict[str, str]:
     """Return where the host's index has the locked files now: URL by file name."""
     pins = "".join(f"{wheel.name}{_pin(wheel.version)}\n" for wheel in wheels)
-    with tempfile.TemporaryDirectory(prefix="bake-") as folder:
+    with work_folder("bake-") as folder:
         path = os.path.join(folder, "requirements.in")
         with open(path, "w", encoding="utf-8") as stream:
             stream.write(pins)
@@ -129,7 +131,7 @@ def _compile(
 ) -> list[Candidate]:
     if not TOMLLIB or not PACKAGING:
         raise CutoverError("locking wheels needs Python 3.11 and its package packaging")
-    with tempfile.TemporaryDirectory(prefix="bake-") as folder:
+    with work_folder("bake-") as folder:
         output = os.path.join(folder, "pylock.toml")
         if preferred:
             # What the file has already is what uv prefers.
