@@ -19,14 +19,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 if t.TYPE_CHECKING:
     import pathlib
 
-NOBODY = 65534
+# Only root can be another user, too.
+USERS = [os.geteuid()] if os.geteuid() else [0, 65534]
 INTERFACES = ["sh", "-c", "tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d ' '"]
-
-
-def allowed(words: t.Sequence[str]) -> None:
-    """Skip where the host lets nobody make such a namespace: there the refusal is what is tested."""
-    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
-        pytest.skip("no namespaces here")
 
 
 @pytest.mark.parametrize(
@@ -43,18 +38,19 @@ def test_se_23_nobody_keeps_the_network(
     assert asked == [[*words, "true"]]
 
 
-@pytest.mark.parametrize("user", [0, NOBODY])
+@pytest.mark.parametrize("user", USERS)
 def test_se_23_what_runs_so_sees_the_loopback_interface_alone(
     monkeypatch: pytest.MonkeyPatch, user: int
 ) -> None:
-    if user and os.geteuid():
-        pytest.skip("only root can become another user")
-    become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if user else []
-    options = ["--user", "--map-root-user", "--net"] if user or os.geteuid() else ["--net"]
-    allowed([*become, "unshare", *options])
-    if user:
-        monkeypatch.setattr(os, "geteuid", lambda: user)
-    words = subject.without_network("a play")
+    other = user != os.geteuid()
+    become = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if other else []
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    try:
+        words = subject.without_network("a play")
+    except CutoverError as error:
+        # A host that gives nobody such a namespace: then nothing is run.
+        assert error.message.startswith("a play must have no network")
+        return
     done = subprocess.run(
         [*become, *words, *INTERFACES], capture_output=True, text=True, check=True
     )
