@@ -147,14 +147,21 @@ def _described(layer: TarLayer) -> dict[str, t.Any]:
 def _kept(data: t.Mapping[str, t.Any]) -> _Kept:
     if data["format"] != _FORMAT:
         raise ValueError("another format")
-    plain = tarfile.TarInfo()
-    nodes = {path: Node(path, plain, 0) for path in data["files"]}
-    for path, target in data["links"].items():
-        link = tarfile.TarInfo()
-        link.type, link.linkname = tarfile.SYMTYPE, target
-        nodes[path] = Node(path, link, 0)
-    for path, (mode, uid, gid) in data["folders"].items():
-        folder = tarfile.TarInfo()
-        folder.type, folder.mode, folder.uid, folder.gid = tarfile.DIRTYPE, mode, uid, gid
-        nodes[path] = Node(path, folder, 0)
+    # Nobody asks a node here for its path, so all that look alike are one.
+    nodes = dict.fromkeys(data["files"], Node("", tarfile.TarInfo(), 0))
+    nodes |= {path: _link(target) for path, target in data["links"].items()}
+    nodes |= {path: _folder(*look) for path, look in data["folders"].items()}
     return _Kept(nodes, data["whiteouts"], data["opaque"])
+
+
+@functools.lru_cache(maxsize=64)
+def _folder(mode: int, uid: int, gid: int) -> Node:
+    member = tarfile.TarInfo()
+    member.type, member.mode, member.uid, member.gid = tarfile.DIRTYPE, mode, uid, gid
+    return Node("", member, 0)
+
+
+def _link(target: str) -> Node:
+    member = tarfile.TarInfo()
+    member.type, member.linkname = tarfile.SYMTYPE, target
+    return Node("", member, 0)
