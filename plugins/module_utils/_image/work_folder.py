@@ -16,10 +16,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_own
     is_dead,
     this_process,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
+    sha256_bytes,
+)
 
-# The name itself says whose a folder is, so that there is no moment at which it is nobody's.
-_OWNER = re.compile(r"\A([0-9a-f-]+)/pid:\[(\d+)\] (\d+) (\d+)\Z")
-_NAME = re.compile(r"\A[a-z.-]+-([0-9a-f-]{36})\.(\d+)\.(\d+)\.(\d+)\.\w+\Z")
+# The name itself says whose a folder is, so that there is no moment at which it is nobody's. It is short, because apt
+# makes the name of one file of the whole path of a repository.
+_NAME = re.compile(r"\A[a-z.-]+-([0-9a-f]{8})\.(\d+)\.(\d+)\.\w+\Z")
 
 
 @contextlib.contextmanager
@@ -27,16 +30,24 @@ def work_folder(prefix: str, parent: str | None = None) -> t.Iterator[str]:
     """Make a folder, and take away what killed processes of this boot and container left beside it."""
     where = parent or tempfile.gettempdir()
     _sweep(where)
-    owner = _OWNER.sub(r"\1.\2.\3.\4", this_process())
-    with tempfile.TemporaryDirectory(prefix=f"{prefix}{owner}.", dir=where) as folder:
+    namespace, pid, started = this_process().split(" ")
+    name = f"{prefix}{_short(namespace)}.{pid}.{started}."
+    with tempfile.TemporaryDirectory(prefix=name, dir=where) as folder:
         yield folder
 
 
+def _short(namespace: str) -> str:
+    return sha256_bytes(namespace.encode())[:8]
+
+
 def _sweep(where: str) -> None:
+    namespace = this_process().split(" ")[0]
     for name in os.listdir(where):
         match = _NAME.match(name)
         path = os.path.join(where, name)
-        if match and is_dead("{}/pid:[{}] {} {}".format(*match.groups())) and _is_own(path):
+        if not match or match[1] != _short(namespace) or not _is_own(path):
+            continue
+        if is_dead(f"{namespace} {match[2]} {match[3]}"):
             shutil.rmtree(path, ignore_errors=True)
 
 

@@ -69,7 +69,8 @@ def test_what_is_of_somebody_else_stays(
 ) -> None:
     killed, left = other(tmp_path, "die")
     killed.wait()
-    elsewhere = tmp_path / left.name.replace(left.name.split(".")[1], "x" * 5)
+    namespace = left.name.split(".")[1].removeprefix("bake-")
+    elsewhere = tmp_path / left.name.replace(namespace, "0" * 8)
     apart = [tmp_path / "fetch-mine", elsewhere, tmp_path / f"{left.name}.more"]
     for path in apart:
         path.mkdir()
