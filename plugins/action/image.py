@@ -28,8 +28,12 @@ class ActionModule(ActionBase):
         self._variables = task_vars or {}
         recipes = self._task.args.get("recipes")
         width = _width(self._task.args.get("concurrency", 2))
-        if self._task.check_mode or not isinstance(recipes, list) or len(recipes) <= width:
+        if self._task.check_mode or not isinstance(recipes, list) or len(recipes) < 2:
             return self._call(self._task.args)
+        if len(recipes) <= width:
+            only = self._call(self._task.args)
+            told = only.get("changed") or only.get("failed")
+            return self._tell(only, len(recipes), len(recipes)) if told else only
         first = self._predict()
         if first.get("failed") or not first.get("changed"):
             return first
@@ -47,11 +51,15 @@ class ActionModule(ActionBase):
         done = 0
         for some in _chunks(recipes, width):
             answer = self._call({**self._task.args, "recipes": some})
-            answers.append(answer)
             done += len(some)
-            for line in _lines(answer):
-                self._say(f"{line} ({done} of {len(recipes)})")
+            answers.append(self._tell(answer, done, len(recipes)))
         return _merged(first, answers)
+
+    def _tell(self, answer: dict[str, Any], done: int, total: int) -> dict[str, Any]:
+        """Show what became of each recipe of a call."""
+        for line in _lines(answer):
+            self._say(f"{line} ({done} of {total})")
+        return answer
 
     def _say(self, line: str) -> None:
         self._display.display(f"[{self._variables.get('inventory_hostname', '')}] {line}")
@@ -78,11 +86,12 @@ def _chunks(recipes: Sequence[str], width: int) -> Iterator[list[str]]:
 
 
 def _lines(answer: Mapping[str, Any]) -> list[str]:
-    if answer.get("failed"):
-        return [f"failed: {answer.get('msg', '')}"]
-    return [
+    lines = [
         f"{image['how']} {image['name']}:{image['version']}" for image in answer.get("images", [])
     ]
+    if answer.get("failed"):
+        lines.append(f"failed: {answer.get('msg', '')}")
+    return lines
 
 
 def _merged(first: Mapping[str, Any], answers: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -101,8 +101,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: One entry for each recipe, in the order given.
-  returned: success
+  description: One entry for each recipe, in the order given. When some fail, for each of the others.
+  returned: when the recipes are valid
   type: list
   elements: dict
   contains:

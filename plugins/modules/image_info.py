@@ -106,7 +106,8 @@ records:
   type: list
   elements: dict
 graph:
-  description: Every base, in the order of name and version.
+  description:
+    - Every image that stands on no other with what stands on it, by name and version. With O(base), that base.
   returned: with O(graph=true)
   type: list
   elements: dict
@@ -127,7 +128,7 @@ graph:
       description: Whether it was loaded on this host.
       type: bool
     images:
-      description: What stands on it, each with the same keys except C(images).
+      description: What stands on it, each with the same keys, so with what stands on that in turn.
       type: list
       elements: dict
 graph_lines:

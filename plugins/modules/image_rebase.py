@@ -17,8 +17,8 @@ description:
   - An app keeps its own layers and gets those of the new base below them, within a fraction of a second. The digest
     is the one that a full bake of the same recipe gives.
   - That is safe if the label C(immutable.cutover.abi) of both bases is equal (architecture, suite, version of libc and
-    of Python) and no layer of the app touches a package database. Otherwise the app is baked in full from its lock,
-    and RV(images[].why) says why.
+    of Python), no layer of the app touches a package database, and the folders that its files go into are the same in
+    both (links, mode and owner). Otherwise the app is baked in full from its lock, and RV(images[].why) says why.
   - What an app runs is run again on the new base. A recipe with a Dockerfile is left alone, because its base is in
     there.
   - A recipe that stands on O(base) already is left alone, and so is one that stands on another repository.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -15,6 +16,7 @@ from types import SimpleNamespace
 import pytest
 
 from tools.bench.__main__ import Bench, Times
+from tools.bench.figures import note
 from tools.bench.floor import Floor, FloorFailed, Job
 from tools.bench.hosts import summarise
 from tools.bench.process import CommandFailed, Measured, measure
@@ -46,6 +48,15 @@ def test_the_ratio_is_of_medians() -> None:
     assert bench.result["noop_best"] == 3.11
     assert bench.result["noop_rounds"] == 3
     assert bench.peak_mib == 99.0
+
+
+def test_a_run_of_one_case_keeps_the_figures_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "build" / "bench.json"
+    note({"bake_app": 0.2, "replace_n4": 1.5}, path)
+    note({"replace_n4": 1.3}, path)
+    assert json.loads(path.read_text()) == {"bake_app": 0.2, "replace_n4": 1.3}
+    note({"noop": 2.9}, path, whole=True)
+    assert json.loads(path.read_text()) == {"noop": 2.9}
 
 
 def test_the_cost_of_many_hosts_is_held_against_that_of_few() -> None:

@@ -12,7 +12,6 @@ the ratio of the best times beside the ratio of the medians.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -20,6 +19,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from tools.bench.figures import PATH, note
 from tools.bench.hosts import measure_hosts
 from tools.bench.process import CommandFailed, Measured
 from tools.bench.site import FOLDER, NEW, OLD, ROOT, Site, settle
@@ -251,12 +251,11 @@ def main() -> int:
     finally:
         if not options.keep:
             site.remove()
-    path = ROOT / "build" / "bench.json"
-    path.write_text(json.dumps(bench.result, indent=1) + "\n", encoding="utf-8")
+    note(bench.result, whole=options.only is None)
     print(
         f"controller's peak memory: {bench.result['controller_peak_mib']} MiB (ansible-playbook and its children)"
     )
-    print(f"written: {path}")
+    print(f"written: {PATH}")
     bakes_failed = bakes() if options.only is None else 0
     return 1 if bench.failed or bakes_failed else 0
 

@@ -30,6 +30,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image import bo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
+from tools.bench.figures import note
 from tools.bench.process import measure
 from tools.sample import PLAYBOOK, ROOT, environment
 
@@ -289,14 +290,6 @@ def clean() -> None:
     if tags:
         measure(("docker", "image", "rm", "--force", *tags), cwd=ROOT, environment=os.environ)
     shutil.rmtree(FOLDER, ignore_errors=True)
-
-
-def note(measured: Mapping[str, float | int]) -> None:
-    """Put figures beside those of the other part in build/bench.json."""
-    path = ROOT / "build" / "bench.json"
-    path.parent.mkdir(exist_ok=True)
-    known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    path.write_text(json.dumps({**known, **measured}, indent=1) + "\n", encoding="utf-8")
 
 
 def measure_bakes(then: Callable[[Mapping[str, float | int]], None] = note) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 _HELPER = "/usr/lib/apt/apt-helper"
 # Essential packages make the system dpkg can work in; apt has no place in an image that never changes.
 _ESSENTIAL = ("?and(?essential,?not(?exact-name(apt)))", "usr-is-merged")
+_RECEIVED = r"SHA256:%s\s+Hashes of received file:\s+(?:- \S+:\S+(?: \[weak\])?\s+)*?- SHA256:([0-9a-f]{64})"
 _PRINTED = re.compile(r"\A'([^']+)' (\S+) ([0-9]+) SHA256:([0-9a-f]{64})\Z")
 _ONE_LINE = re.compile(r"\Adeb\s+(\[[^\]]*\]\s+)?(\S+)\s+(\S+)\s+(.+)\Z")
 
@@ -106,6 +107,12 @@ def host_sources(suite: str, etc_apt: str = ETC_APT) -> tuple[Source, ...]:
     if not found:
         raise CutoverError(f"no apt source in {etc_apt} serves suite {suite}: add one there")
     return found
+
+
+def received_instead(said: str, digest: str) -> str:
+    """Return the sha256 of what an archive had in the place of a file, as apt says; empty if it had nothing."""
+    match = re.search(_RECEIVED % digest, said)
+    return match.group(1) if match else ""
 
 
 class Apt:
@@ -235,11 +242,11 @@ class Apt:
         raise CutoverError(f"apt named a file outside the sources it was given: {uri}")
 
     def download(self, debs: t.Sequence[DebLock], folder: str) -> str:
-        """Fetch what the archives still have; return apt's last complaint.
+        """Fetch what the archives still have; return apt's complaints.
 
         Who asked checks what arrived: a file that one archive lacks is asked of the next.
         """
-        failure = ""
+        failures = []
         bases = [base for source in self.sources for base in source.uris]
         for base in dict.fromkeys(bases):
             missing = [deb for deb in debs if not os.path.exists(os.path.join(folder, deb.sha256))]
@@ -248,8 +255,8 @@ class Apt:
                 uri = f"{base}/{urllib.parse.quote(deb.path, safe='/+~-._')}"
                 argv += [uri, os.path.join(folder, deb.sha256), f"SHA256:{deb.sha256}"]
             if missing:
-                failure = self._try(argv)
-        return failure
+                failures.append(self._try(argv))
+        return "\n".join(failure for failure in failures if failure)
 
     def _try(self, argv: t.Sequence[str]) -> str:
         try:

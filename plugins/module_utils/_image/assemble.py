@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import typing as t
 from dataclasses import replace
 
@@ -15,6 +14,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bootstrap
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_layer import LayerBuild
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.ground import (
+    Ground,
+    ground_of,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
     Layer,
@@ -42,6 +45,12 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import (
     wheel_entries,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
+
+WHEELS = "wheels"
+_Below = t.Callable[[], Ground]
 
 
 def assemble(
@@ -57,20 +66,27 @@ def assemble(
     making: Making | None = None,
 ) -> BakeRecord:
     """Write an image into the layout and return its record; layers that are there already, by purpose, are reused."""
-    layers: list[Blob] = list(base.layers) if base else []
+    inherited = base.layers if base else ()
+    layers: list[Blob] = list(inherited)
     plain = replace(recipe, config=ImageConfig(), entrypoints=())
 
     def start() -> Start:
         config = image_config(plain, lock, recipe_hash, layers, base)
         return Start(json.loads(config), tuple(layers))
 
-    with tempfile.TemporaryDirectory(dir=layout.root, prefix=".bake-") as folder:
+    with work_folder(".bake-", layout.root) as folder:
         os.chmod(folder, 0o755)
         build = making and LayerBuild(making.builder, recipe, lock.epoch, layout, folder, run)
+
+        def ground() -> Ground:
+            # Not the wheels: their folders are new, or the base's own, and so the files depend on no version of theirs.
+            below = [layer for layer in layers if layer.purpose != WHEELS or layer in inherited]
+            return ground_of(layout, below, recipe.tag)
+
         for purpose, write in _own_layers(recipe, lock, files, store, folder, run):
             blob = (reused or {}).get(purpose)
             if blob is None:
-                layer = write()
+                layer = write(ground)
                 if making and build and making.builder.backend in BACKENDS[1:] and layers:
                     layer = build.extract(start(), layer, purpose, making.builder.backend)
                 blob = layout.adopt(layer.path, layer.sha256, layer.size, purpose)
@@ -107,16 +123,21 @@ def _own_layers(
     store: Store,
     folder: str,
     run: Run,
-) -> t.Iterator[tuple[str, t.Callable[[], Layer]]]:
+) -> t.Iterator[tuple[str, t.Callable[[_Below], Layer]]]:
     if recipe.suite:
-        yield "packages", lambda: bootstrap(recipe.suite, lock, store, folder, run)
+        yield "packages", lambda _below: bootstrap(recipe.suite, lock, store, folder, run)
     if lock.python:
         path = os.path.join(folder, "wheels.tar")
-        yield "wheels", lambda: write_entries(_all_wheels(lock, store), path, lock.epoch)
+        yield (
+            WHEELS,
+            lambda below: write_entries(_all_wheels(lock, store), path, lock.epoch, below()),
+        )
     if files:
-        entries = [Entry(item.path, item.mode, source=item.source) for item in files]
+        entries = [
+            Entry(item.path, item.mode, source=item.source, sha256=item.sha256) for item in files
+        ]
         target = os.path.join(folder, "files.tar")
-        yield "files", lambda: write_entries(entries, target, lock.epoch)
+        yield "files", lambda below: write_entries(entries, target, lock.epoch, below())
 
 
 def _all_wheels(lock: Lock, store: Store) -> list[Entry]:

@@ -202,7 +202,8 @@ class Bake:
             find_reusable,
         )
 
-        found = find_reusable(self.output, self.recipe, self.inputs.lock, base)
+        keep = not self.options.check
+        found = find_reusable(self.output, self.recipe, self.inputs.lock, base, keep)
         if found.whole:
             self.how = "rebased" if found.rebased else "reused"
         self.why = found.why_not

@@ -18,6 +18,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import (
     Run,
     find_tool,
+    without_network,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.store import Store
 
@@ -43,6 +44,12 @@ done
 def bootstrap(suite: str, lock: Lock, store: Store, folder: str, run: Run) -> Layer:
     """Install the locked packages into an empty root and return it as one layer."""
     repository = os.path.join(folder, "repository")
+    if os.geteuid() != 0:
+        # Others' files need more user IDs than a namespace of one user without a network has.
+        raise CutoverError(
+            f"installing packages (bootstrap) must have no network and many users' files: bake this base as root, "
+            f"not as user {os.geteuid()}"
+        )
     _write_repository(suite, lock, store, repository, run)
     setup = os.path.join(folder, "setup.sh")
     with open(setup, "w", encoding="utf-8") as stream:
@@ -65,9 +72,8 @@ def _environment(epoch: int, work: str) -> dict[str, str]:
 
 
 def _command(suite: str, lock: Lock, repository: str, setup: str, raw: str) -> list[str]:
-    offline = [find_tool("unshare", "util-linux"), "--net"] if os.geteuid() == 0 else []
     return [
-        *offline,
+        *without_network("installing packages"),
         find_tool("mmdebstrap", _PACKAGE),
         "--quiet",
         "--variant=essential",

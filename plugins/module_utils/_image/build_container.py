@@ -46,6 +46,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
     BakeRecord,
     LayerRecord,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 OWNER = LABEL + "build"
 # Folders in memory: what is written there is in no layer, and neither is what is mounted below.
@@ -98,7 +101,7 @@ class BuildEngine:
         }
         described["Labels"] = {**labels, OWNER: self.owner}
         data = canonical_json({**config, "config": described})
-        with tempfile.TemporaryDirectory(prefix="bake-load-") as folder:
+        with work_folder("bake-load-") as folder:
             fresh = Layout(folder)
             fresh.create()
             for layer in layers:

@@ -15,11 +15,13 @@ import typing as t
 from dataclasses import dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
-    CutoverError,
     InvalidInput,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_file
-from ansible_collections.immutable.cutover.plugins.module_utils._image.files import FileInput
+from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
+    FileInput,
+    changed_meanwhile,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
 
 CONTEXT, PLAY, INPUTS = "context", "play", "inputs"
@@ -159,7 +161,7 @@ def stage_files(files: t.Sequence[FileInput], folder: str) -> None:
         shutil.copyfile(item.source, target, follow_symlinks=False)
         os.chmod(target, item.mode)
         if sha256_file(target) != item.sha256:
-            raise CutoverError(f"{item.source}: changed while it was read; bake again")
+            raise changed_meanwhile(item.source)
     for parent, folders, _names in os.walk(folder):
         for name in folders:
             # Whatever the caller's mask: a step may run as somebody else.

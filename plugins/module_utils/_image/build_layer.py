@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import typing as t
 from dataclasses import dataclass
 
@@ -30,6 +29,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.making im
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 if t.TYPE_CHECKING:
     from ansible_collections.immutable.cutover.plugins.module_utils._image.build_container import (
@@ -88,7 +90,7 @@ class LayerBuild:
 
         with (
             secrets_folder() as hidden,
-            tempfile.TemporaryDirectory(prefix="bake-build-") as work,
+            work_folder("bake-build-") as work,
         ):
             staged = os.path.join(work, "staged")
             os.makedirs(staged)

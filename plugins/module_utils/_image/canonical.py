@@ -14,7 +14,7 @@ import typing as t
 
 CHUNK = 1 << 20
 # To be raised with every change of the bytes of a layer that equal content gives: no other format is reused.
-LAYER_FORMAT = "1"
+LAYER_FORMAT = "2"
 
 
 def canonical_json(value: object) -> bytes:

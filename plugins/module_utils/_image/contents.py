@@ -11,9 +11,10 @@ import hashlib
 import posixpath
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.merged import MergedTree
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
 from ansible_collections.immutable.cutover.plugins.module_utils._image.tar_layer import (
@@ -30,7 +31,6 @@ else:
     DEBIAN_ERROR = None
 
 READ_LIMIT = 64 << 20
-MAX_LINKS = 40
 _INFO = "var/lib/dpkg/info/"
 _MD5 = re.compile(r"\A([0-9a-f]{32})\s+\.?/?(.+)\Z")
 
@@ -54,28 +54,14 @@ class InstalledPython:
     folder: str
 
 
-@dataclass
-class _Branch:
-    """A path of the merged file system and what is below it."""
-
-    node: Node | None = None
-    children: dict[str, _Branch] = field(default_factory=dict)
-
-
-class ImageContents:
+class ImageContents(MergedTree):
     """The configuration of an image and what a process in it would see."""
 
     def __init__(
         self, name: str, config: t.Mapping[str, t.Any], layers: t.Sequence[TarLayer]
     ) -> None:
         self.name, self.config, self.layers = name, config, tuple(layers)
-        self._root = _Branch()
-        for layer in self.layers:
-            _apply(self._root, layer)
-        every = dict(_walk(self._root))
-        self.nodes = {path: node for path, node in every.items() if node is not None}
-        # Folders that no layer mentions, only what is in them.
-        self._implied = every.keys() - self.nodes.keys()
+        super().__init__(self.layers)
         self._real_folders: dict[str, str | None] = {}
 
     @property
@@ -118,41 +104,6 @@ class ImageContents:
                 expected=self.diff_ids,
                 found=found,
             )
-
-    def has(self, path: str) -> bool:
-        """Tell whether there is anything at a path, links not followed."""
-        return path in self.nodes or path in self._implied
-
-    def real_path(self, path: str) -> str | None:
-        """Follow symbolic links inside the root; None if that ends nowhere."""
-        rest = [part for part in path.split("/") if part not in ("", ".")]
-        done: list[str] = []
-        links = 0
-        while rest:
-            part = rest.pop(0)
-            if part == "..":
-                # As the kernel does it: the root's parent is the root.
-                done[-1:] = []
-                continue
-            path = "/".join([*done, part])
-            node = self.nodes.get(path)
-            if node is None and path not in self._implied:
-                return None
-            if node is not None and node.link:
-                links += 1
-                if links > MAX_LINKS:
-                    return None
-                if node.link.startswith("/"):
-                    done = []
-                rest = [p for p in node.link.split("/") if p not in ("", ".")] + rest
-                continue
-            done.append(part)
-        return "/".join(done)
-
-    def find(self, path: str) -> Node | None:
-        """Return what is at a path, links followed."""
-        real = self.real_path(path)
-        return self.nodes.get(real) if real else None
 
     def read(self, path: str, limit: int = READ_LIMIT) -> bytes | None:
         """Return the content of a file, links followed; None if there is none."""
@@ -217,7 +168,7 @@ class ImageContents:
         for node in self.files_below(_INFO.rstrip("/")):
             if node.path.endswith(".list"):
                 for line in self.data(node).decode("utf-8", "replace").splitlines():
-                    found.add(self._canonical(line))
+                    found.add(self.canonical(line))
         return found
 
     def distribution_hashes(self) -> dict[str, str]:
@@ -231,16 +182,16 @@ class ImageContents:
                 for line in self.data(node).decode("utf-8", "replace").splitlines():
                     match = _MD5.match(line)
                     if match:
-                        found[self._canonical(match.group(2))] = match.group(1)
+                        found[self.canonical(match.group(2))] = match.group(1)
         for deb in self.installed_debs():
             for line in deb.conffiles.splitlines():
                 path, _space, rest = line.strip().partition(" ")
                 if rest:
-                    found[self._canonical(path)] = rest.split(" ")[0]
+                    found[self.canonical(path)] = rest.split(" ")[0]
         return found
 
-    def _canonical(self, path: str) -> str:
-        """Return a path of the package database as the image has it: /lib may be a link to usr/lib."""
+    def canonical(self, path: str) -> str:
+        """Return where a path that a package or a lock names really is: /lib may be a link to usr/lib."""
         folder, _slash, name = path.strip("/").rpartition("/")
         if folder not in self._real_folders:
             self._real_folders[folder] = self.real_path(folder)
@@ -251,50 +202,6 @@ class ImageContents:
         """Close the layers."""
         for layer in self.layers:
             layer.close()
-
-
-def _apply(root: _Branch, layer: TarLayer) -> None:
-    # A whiteout hides what the layers below have, never what its own layer brings.
-    for folder in layer.opaque:
-        branch = _descend(root, folder)
-        if branch is not None:
-            branch.children.clear()
-    for path in layer.whiteouts:
-        folder, _slash, name = path.rpartition("/")
-        branch = _descend(root, folder)
-        if branch is not None:
-            branch.children.pop(name, None)
-    for path, node in layer.nodes.items():
-        branch = root
-        *parents, name = path.split("/")
-        for part in parents:
-            branch = branch.children.setdefault(part, _Branch())
-            if branch.node is not None and not branch.node.is_dir:
-                # A folder in the place of a link or a file replaces it.
-                branch.node = None
-        found = branch.children.setdefault(name, _Branch())
-        if not node.is_dir:
-            found.children.clear()
-        found.node = node
-
-
-def _descend(root: _Branch, path: str) -> _Branch | None:
-    branch: _Branch | None = root
-    for part in path.split("/") if path else []:
-        branch = branch.children.get(part) if branch else None
-    return branch
-
-
-def _walk(root: _Branch) -> t.Iterator[tuple[str, Node | None]]:
-    pending = [("", root)]
-    while pending:
-        prefix, branch = pending.pop()
-        for name, child in branch.children.items():
-            path = f"{prefix}{name}"
-            if child.node is not None or child.children:
-                yield path, child.node
-            if child.children:
-                pending.append((path + "/", child))
 
 
 def paragraphs(text: bytes) -> t.Iterator[t.Mapping[str, str]]:

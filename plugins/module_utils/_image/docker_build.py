@@ -45,6 +45,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.layers im
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.run_build import BuildFolder
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 NAME = "immutable-cutover-build"
 _SHELL = ("/bin/sh", "-c")
@@ -191,22 +194,22 @@ def _add_hidden(tar: tarfile.TarFile, dockerfile: bytes, name: str) -> None:
 
 
 def add_layer(engine: BuildEngine, image: str, layer: str, tag: str) -> str:
-    """Have the builder copy the content of a written layer onto an image, and return the ID of what it gives."""
+    """Have the builder unpack a written layer onto an image, and return the ID of what it gives."""
     made, name = f"{NAME}:{uuid.uuid4().hex}", f".{uuid.uuid4().hex}.Dockerfile"
     with (
-        tempfile.TemporaryDirectory(prefix="bake-build-") as work,
+        work_folder("bake-build-") as work,
         tempfile.TemporaryFile(dir=work) as context,
     ):
         with (
-            tarfile.open(layer, "r:", encoding="utf-8") as source,
+            open(layer, "rb") as source,
             tarfile.open(fileobj=context, mode="w", format=tarfile.PAX_FORMAT) as tar,
         ):
-            for member in source:
-                member.name = f"tree/{member.name}"
-                tar.addfile(member, source.extractfile(member) if member.isreg() else None)
-            _add_hidden(tar, render([("FROM", image), ("COPY", "tree/ /")]), name)
+            size = os.fstat(source.fileno()).st_size
+            tar.addfile(new_member("layer.tar", tarfile.REGTYPE, 0o644, size, 0), source)
+            # COPY would give every folder on the way to root; ADD unpacks an archive as it is.
+            _add_hidden(tar, render([("FROM", image), ("ADD", "layer.tar /")]), name)
         context.seek(0)
-        _call(engine, context, made, name, work, (), f"{tag}: copying a layer", BUILD_TIMEOUT)
+        _call(engine, context, made, name, work, (), f"{tag}: unpacking a layer", BUILD_TIMEOUT)
     return str((engine.images.inspect(made) or {})["Id"])
 
 

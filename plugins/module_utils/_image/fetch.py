@@ -12,7 +12,11 @@ import typing as t
 from ansible.module_utils.urls import open_url
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
-from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import Apt, host_sources
+from ansible_collections.immutable.cutover.plugins.module_utils._image.apt import (
+    Apt,
+    host_sources,
+    received_instead,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import (
     DebLock,
     Lock,
@@ -45,7 +49,7 @@ def fetch(
                 Apt(os.path.join(folder, "apt"), sources, lock.arch, run), missing.debs, store
             )
         if missing.wheels and recipe.python is not None:
-            urls = locate_wheels(missing.wheels, recipe.python.version, lock.arch, run)
+            urls = locate_wheels(missing.wheels, recipe, lock.arch, run)
             _fetch_wheels(missing.wheels, urls, store, folder)
     return missing.names
 
@@ -56,6 +60,13 @@ def _fetch_debs(apt: Apt, debs: t.Sequence[DebLock], store: Store) -> None:
     failure = apt.download(debs, downloads)
     for deb in debs:
         path = os.path.join(downloads, deb.sha256)
+        other = received_instead(failure, deb.sha256)
+        if not os.path.exists(path) and other:
+            raise CutoverError(
+                f"{deb.name}={deb.version}: hash mismatch: expected {deb.sha256} got {other}: an apt source of this "
+                f"host has another file as {deb.path}",
+                answer=failure,
+            )
         if not os.path.exists(path):
             raise CutoverError(
                 f"{deb.name}={deb.version}: no apt source of this host has {deb.path} "

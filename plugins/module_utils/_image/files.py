@@ -32,6 +32,11 @@ class FileInput:
     source: str
 
 
+def changed_meanwhile(source: str) -> CutoverError:
+    """Return the refusal of a file that is not what was locked any more."""
+    return CutoverError(f"{source}: changed while it was read; bake again")
+
+
 def scan_files(recipe: Recipe) -> tuple[FileInput, ...]:
     """Return every file the recipe names, in the order of their path in the image."""
     found: dict[str, FileInput] = {}

@@ -23,7 +23,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
     surely_loaded,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_plan import BACKENDS
-from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
+from ansible_collections.immutable.cutover.plugins.module_utils._image.many import (
+    for_each,
+    report_each,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
     Output,
@@ -41,6 +44,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
 from ansible_collections.immutable.cutover.plugins.module_utils._state import DEFAULT_STATE_DIR
 
 if t.TYPE_CHECKING:
+    from ansible_collections.immutable.cutover.plugins.module_utils._image import locker
     from ansible_collections.immutable.cutover.plugins.module_utils._image.engine_images import (
         EngineImages,
     )
@@ -123,19 +127,23 @@ def lock_images(params: Params, check: bool) -> dict[str, t.Any]:
     if unknown and params["unknown_packages"] == "fail":
         raise InvalidInput("upgrade_packages", unknown[0], "must be in the lock of a recipe")
 
-    def lock(path: str) -> locker.LockResult:
-        return locker.lock_recipe(path, options, run_tool, write=not check)
+    def lock(path: str) -> tuple[str, locker.LockResult]:
+        return path, locker.lock_recipe(path, options, run_tool, write=not check)
 
-    results = for_each(recipes, lock, params["concurrency"])
+    found = report_each(recipes, lock, params["concurrency"], _locked)
+    return {**found, "unknown_packages": unknown}
+
+
+def _locked(pairs: t.Sequence[tuple[str, locker.LockResult]]) -> dict[str, t.Any]:
+    results = [result for _recipe, result in pairs]
     before = {result.path: result.before for result in results}
     after = {result.path: result.after for result in results}
     return {
         "changed": before != after,
         "locks": [
             {"recipe": path, "path": result.path, "changed": result.changed}
-            for path, result in zip(recipes, results, strict=True)
+            for path, result in pairs
         ],
-        "unknown_packages": unknown,
         "before": before,
         "after": after,
         "actions": [action for result in results for action in result.actions],
@@ -163,19 +171,21 @@ def fetch_images(
     workers = params["concurrency"]
     inputs = for_each(_recipes(params), read_inputs, workers)
 
-    def work(item: BakeInputs) -> list[str]:
+    def work(item: BakeInputs) -> tuple[BakeInputs, list[str]]:
         names = missing_inputs(item.lock, store).names
         if names and not check:
             first(item)
             fetch(item.recipe, item.lock, store, run_tool, params.get("apt_sources", ETC_APT))
-        return names
+        return item, names
 
-    missing = for_each(inputs, work, workers)
-    pairs = list(zip(inputs, missing, strict=True))
+    return report_each(inputs, work, workers, _fetched)
+
+
+def _fetched(pairs: t.Sequence[tuple[BakeInputs, list[str]]]) -> dict[str, t.Any]:
     before = {item.recipe.tag: {"missing": names} for item, names in pairs}
-    after: dict[str, t.Any] = {item.recipe.tag: {"missing": []} for item in inputs}
+    after: dict[str, t.Any] = {item.recipe.tag: {"missing": []} for item, _names in pairs}
     return {
-        "changed": any(missing),
+        "changed": any(names for _item, names in pairs),
         "inputs": [
             {"recipe": item.recipe.path, "changed": bool(names), "fetched": names}
             for item, names in pairs
@@ -213,7 +223,10 @@ def bake_images(params: Params, check: bool) -> dict[str, t.Any]:
         engine = _engine(params) if params["load"] and not loaded else None
         return Bake(item, options, engine, run_tool, loaded).ensure()
 
-    results = for_each(inputs, bake, workers)
+    return report_each(inputs, bake, workers, _baked)
+
+
+def _baked(results: t.Sequence[BakeResult]) -> dict[str, t.Any]:
     before = {result.recipe.tag: dict(result.before) for result in results}
     after = {result.recipe.tag: dict(result.after) for result in results}
     return {
@@ -263,17 +276,19 @@ def attest_images(params: Params, check: bool) -> dict[str, t.Any]:
     def ensure(item: BakeInputs) -> attest.AttestResult:
         return attest.Attest(item, options, key).ensure()
 
-    results = for_each(inputs, ensure, workers)
-    before = {result.recipe.tag: dict(result.before) for result in results}
-    after = {result.recipe.tag: dict(result.after) for result in results}
-    return {
-        "changed": any(result.actions for result in results),
-        "images": [attest.as_data(result) for result in results],
-        "before": before,
-        "after": after,
-        "actions": [action for result in results for action in result.actions],
-        "diff": {"before": before, "after": after},
-    }
+    def report(results: t.Sequence[attest.AttestResult]) -> dict[str, t.Any]:
+        before = {result.recipe.tag: dict(result.before) for result in results}
+        after = {result.recipe.tag: dict(result.after) for result in results}
+        return {
+            "changed": any(result.actions for result in results),
+            "images": [attest.as_data(result) for result in results],
+            "before": before,
+            "after": after,
+            "actions": [action for result in results for action in result.actions],
+            "diff": {"before": before, "after": after},
+        }
+
+    return report_each(inputs, ensure, workers, report)
 
 
 def list_images(params: Params) -> dict[str, t.Any]:

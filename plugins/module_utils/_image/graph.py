@@ -40,7 +40,7 @@ class Node:
 def graph(
     output: t.Sequence[BakeRecord], host: t.Sequence[BakeRecord], base: str = ""
 ) -> list[dict[str, t.Any]]:
-    """Return every base with what stands on it, in the order of names and versions; or of one base only.
+    """Return every image that stands on nothing with all that stands on it, by names and versions; or a base with that.
 
     A base is named by its repository, by C(name:version) or by C(name@sha256:...) with either digest.
     """
@@ -52,16 +52,26 @@ def graph(
         if wanted:
             parent = nodes.get(wanted) or by_digest.get(wanted)
             children.setdefault(parent.reference if parent else wanted, []).append(node)
-    roots = [node for node in nodes.values() if not (node.record and node.record.base)]
-    roots += [Node(ref, None, False, False) for ref in children if ref not in nodes]
-    chosen = [node for node in roots if _named(node, base)]
+    unknown = [Node(ref, None, False, False) for ref in children if ref not in nodes]
+    bases = [*(node for node in nodes.values() if _is_base(node, children)), *unknown]
+    roots = [node for node in bases if not (node.record and node.record.base)]
+    chosen = [node for node in (bases if base else roots) if _named(node, base)]
     if base and not chosen:
-        known = ", ".join(sorted({node.tag for node in roots})) or "none"
+        known = ", ".join(sorted({node.tag for node in bases})) or "none"
         raise InvalidInput("base", base, f"must be a base that is known here ({known})")
-    return [
-        {**node.to_mapping(), "images": [n.to_mapping() for n in _sorted(children, node)]}
-        for node in sorted(chosen, key=_order)
-    ]
+    return [_tree(node, children) for node in sorted(chosen, key=_order)]
+
+
+def _is_base(node: Node, children: t.Mapping[str, list[Node]]) -> bool:
+    """Tell whether something stands on an image, or is meant to."""
+    if node.reference in children or node.record is None:
+        return True
+    return node.record.kind != "app" or not node.record.base
+
+
+def _tree(node: Node, children: t.Mapping[str, list[Node]]) -> dict[str, t.Any]:
+    below = sorted(children.get(node.reference, []), key=_order)
+    return {**node.to_mapping(), "images": [_tree(child, children) for child in below]}
 
 
 def _nodes(output: t.Sequence[BakeRecord], host: t.Sequence[BakeRecord]) -> dict[str, Node]:
@@ -71,10 +81,6 @@ def _nodes(output: t.Sequence[BakeRecord], host: t.Sequence[BakeRecord]) -> dict
         ref: Node(ref, record, ref in in_output, ref in on_host)
         for ref, record in {**on_host, **in_output}.items()
     }
-
-
-def _sorted(children: t.Mapping[str, list[Node]], node: Node) -> list[Node]:
-    return sorted(children.get(node.reference, []), key=_order)
 
 
 def _order(node: Node) -> tuple[str, list[tuple[int, str]], str]:
@@ -92,13 +98,15 @@ def _named(node: Node, base: str) -> bool:
 
 def lines(bases: t.Sequence[t.Mapping[str, t.Any]]) -> list[str]:
     """Return the graph for a person to read."""
-    found = []
-    for base in bases:
-        found.append(_line(base))
-        for number, image in enumerate(base["images"], 1):
-            branch = "└── " if number == len(base["images"]) else "├── "
-            found.append(branch + _line(image))
-    return found
+    return [line for base in bases for line in (_line(base), *_lines_below(base))]
+
+
+def _lines_below(image: t.Mapping[str, t.Any]) -> t.Iterator[str]:
+    last = len(image["images"])
+    for number, child in enumerate(image["images"], 1):
+        yield ("└── " if number == last else "├── ") + _line(child)
+        for line in _lines_below(child):
+            yield ("    " if number == last else "│   ") + line
 
 
 def _line(image: t.Mapping[str, t.Any]) -> str:

@@ -15,6 +15,12 @@ import tarfile
 import typing as t
 from dataclasses import dataclass
 
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image.files import (
+    changed_meanwhile,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.ground import Ground
+from ansible_collections.immutable.cutover.plugins.module_utils._image.merged import MergedTree
 from ansible_collections.immutable.cutover.plugins.module_utils._image.volatile import (
     is_volatile,
     pyc_source,
@@ -27,12 +33,13 @@ MAX_REWRITTEN = 1 << 22
 
 @dataclass(frozen=True)
 class Entry:
-    """A file to be put into a layer: absolute path, mode, and its bytes or where they are."""
+    """A file to be put into a layer: absolute path, mode, and its bytes, or where they are and their hash."""
 
     path: str
     mode: int
     data: bytes = b""
     source: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,19 +76,62 @@ class HashingWriter(io.RawIOBase):
         return len(data)
 
 
-def write_entries(entries: t.Iterable[Entry], path: str, epoch: int) -> Layer:
-    """Write files, and the folders above them, as a layer owned by root."""
-    by_path = {os.path.normpath(entry.path).strip("/"): entry for entry in entries}
-    folders = {parent for name in by_path for parent in parents_of(name)} - set(by_path)
+class _HashingReader(io.RawIOBase):
+    """A file that knows the sha256 of what was read of it."""
+
+    def __init__(self, stream: t.BinaryIO) -> None:
+        super().__init__()
+        self.stream = stream
+        self.digest = hashlib.sha256()
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read and hash."""
+        data = self.stream.read(size)
+        self.digest.update(data)
+        return data
+
+
+def write_entries(
+    entries: t.Iterable[Entry], path: str, epoch: int, ground: Ground | None = None
+) -> Layer:
+    """Write files owned by root as a layer, each where it really is on what the layer is put on.
+
+    The folders above them stay as they are there; new ones are root's.
+    """
+    ground = ground or Ground(MergedTree(()))
+    by_path = _by_place(entries, ground)
+    folders = {parent for name in by_path for parent in parents_of(name)}
     with open(path, "wb") as stream:
         writer = HashingWriter(stream)
         with open_tar(writer) as tar:
             for name in sorted([*by_path, *folders], key=path_order):
                 if name in folders:
-                    tar.addfile(new_member(name, tarfile.DIRTYPE, 0o755, 0, epoch))
+                    tar.addfile(_folder(name, ground, epoch))
                 else:
                     _add_entry(tar, name, by_path[name], epoch)
         return Layer(path, writer.digest.hexdigest(), writer.size)
+
+
+def _by_place(entries: t.Iterable[Entry], ground: Ground) -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        place = ground.place(entry.path)
+        if place in found:
+            raise CutoverError(f"{found[place].path} and {entry.path} are one file: /{place}")
+        found[place] = entry
+    for place, entry in found.items():
+        for parent in parents_of(place):
+            if parent in found:
+                raise CutoverError(f"{entry.path} is below a file: {found[parent].path}")
+    return found
+
+
+def _folder(name: str, ground: Ground, epoch: int) -> tarfile.TarInfo:
+    # The time of a folder says only when something in it came or went.
+    folder = ground.folder(name)
+    member = new_member(name, tarfile.DIRTYPE, folder.mode, 0, epoch)
+    member.uid, member.gid = folder.uid, folder.gid
+    return member
 
 
 def open_tar(writer: HashingWriter) -> tarfile.TarFile:
@@ -116,7 +166,14 @@ def _add_entry(tar: tarfile.TarFile, name: str, entry: Entry, epoch: int) -> Non
         return
     with open(entry.source, "rb") as stream:
         size = os.fstat(stream.fileno()).st_size
-        tar.addfile(new_member(name, tarfile.REGTYPE, entry.mode, size, epoch), stream)
+        content = _HashingReader(stream)
+        try:
+            tar.addfile(new_member(name, tarfile.REGTYPE, entry.mode, size, epoch), content)
+        except OSError as error:
+            # There is less of it than there was.
+            raise changed_meanwhile(entry.source) from error
+    if content.digest.hexdigest() != entry.sha256:
+        raise changed_meanwhile(entry.source)
 
 
 def normalise(source: str, path: str, epoch: int) -> Layer:

@@ -8,7 +8,6 @@ import os
 import platform
 import re
 import subprocess
-import tempfile
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -46,6 +45,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.store imp
     Store,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.wheels import resolve_wheels
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 # For a recipe that git does not know yet: the first second of 2025, always the same, never a clock.
 FALLBACK_EPOCH = 1735689600
@@ -142,7 +144,7 @@ class _Resolver:
             if not moving:
                 return self.old.apt
             _refuse_pinned(self.recipe, moving)
-        with tempfile.TemporaryDirectory(prefix="bake-apt-") as folder:
+        with work_folder("bake-apt-") as folder:
             sources = host_sources(self.recipe.suite, self.options.apt_sources)
             apt = Apt(folder, sources, self.arch, self.run)
             if self.old and moving:

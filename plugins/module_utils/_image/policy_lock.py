@@ -145,14 +145,14 @@ def _compare_files(
 ) -> t.Iterator[Found]:
     locked = {item.path: item for lock in locks for item in lock.files}
     for path in sorted(locked):
-        node = image.nodes.get(path.strip("/"))
+        node = image.nodes.get(image.canonical(path))
         # What a step of the recipe changed or took away is not what was locked any more.
         if node.layer not in built if node is not None else not built:
             yield from _compare_file(image, path, locked[path])
 
 
 def _compare_file(image: ImageContents, path: str, locked: FileLock) -> t.Iterator[Found]:
-    node = image.nodes.get(path.strip("/"))
+    node = image.nodes.get(image.canonical(path))
     if node is None or not node.is_file:
         yield Found(f"file {path} is locked but not in the image", path)
     elif image.sha256(node) != locked.sha256:
@@ -192,9 +192,10 @@ def _unlocked_files(check: ImageUnderCheck, baked: Baked) -> t.Iterator[Found]:
     if absent and baked.store is not None:
         names = ", ".join(absent)
         yield Found(f"not in the store, so compared with its own RECORD only: {names}", note=True)
+    inside = {check.image.canonical(path): digest for path, digest in inside.items()}
     recorded = _recorded(check.image, inside)
     # A file of the recipe may take the place of a wheel's, and was compared with its own lock already.
-    recorded.update({item.path.strip("/"): "" for item in baked.lock.files})
+    recorded.update({check.image.canonical(item.path): "" for item in baked.lock.files})
     built = _built_layers(baked)
     for node in check.every_file(own=True):
         if node.layer in built:

@@ -39,6 +39,23 @@ def run_tool(argv: t.Sequence[str], env: t.Mapping[str, str]) -> str:
     return done.stdout
 
 
+def without_network(what: str) -> list[str]:
+    """Return what to put before a command so that it has no network; where this host does not let us, refuse."""
+    words = [find_tool("unshare", "util-linux"), "--net"]
+    if os.geteuid() != 0:
+        # In a user namespace of its own anybody may make one without a network, if the host allows those.
+        words = [words[0], "--user", "--map-root-user", "--net"]
+    try:
+        run_tool([*words, "true"], {"LC_ALL": "C"})
+    except CutoverError as error:
+        raise CutoverError(
+            f"{what} must have no network, and this host does not let user {os.geteuid()} take it away: bake as root "
+            "of the host, or allow user namespaces",
+            cause=error.message,
+        ) from error
+    return words
+
+
 def find_tool(name: str, package: str) -> str:
     """Return the path of a command; it may be beside the Python that runs us."""
     beside = os.path.join(os.path.dirname(sys.executable), name)

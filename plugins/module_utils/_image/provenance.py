@@ -61,7 +61,10 @@ def provenance(output: Output, record: BakeRecord, recipe: Recipe, source: Sourc
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"recipe": recipe.baked_content},
                 "internalParameters": {"arch": lock.arch, "epoch": lock.epoch},
-                "resolvedDependencies": list(_dependencies(lock, distro, source)),
+                "resolvedDependencies": [
+                    *_bases(output, lock, recipe),
+                    *_dependencies(lock, distro, source),
+                ],
             },
             "runDetails": {"builder": {"id": BUILDER}},
         },
@@ -109,9 +112,18 @@ def _git(folder: str, *arguments: str) -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _dependencies(lock: Lock, distro: Distribution, source: Source) -> t.Iterator[dict[str, t.Any]]:
+def _bases(output: Output, lock: Lock, recipe: Recipe) -> t.Iterator[dict[str, t.Any]]:
+    """Yield the image below, and the ones below the other stages of a Dockerfile."""
     if lock.base is not None:
         yield _input("base", lock.base.ref, lock.base.manifest.partition(":")[2])
+    docker = recipe.build.docker
+    for reference in dict.fromkeys(docker.content.origins if docker else ()):
+        if lock.base is None or reference != lock.base.ref:
+            manifest = output.find_reference(reference, "FROM").manifest_digest
+            yield _input("stage", reference, manifest.partition(":")[2])
+
+
+def _dependencies(lock: Lock, distro: Distribution, source: Source) -> t.Iterator[dict[str, t.Any]]:
     for deb in lock.apt:
         name = f"{deb.name}_{deb.version}_{deb.arch}.deb"
         yield {**_input("package", name, deb.sha256), "uri": deb_purl(deb, distro)}

@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -59,6 +58,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.verify im
     SIGNATURE_TYPE,
     read_host_signature,
     write_host_signature,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._state import private_folder
 
@@ -219,7 +221,7 @@ class Pull:
             yield output.layout
             return
         private_folder(self.options.state_dir)
-        with tempfile.TemporaryDirectory(dir=self.options.state_dir, prefix="pull-") as folder:
+        with work_folder("pull-", self.options.state_dir) as folder:
             layout = Layout(folder)
             layout.create()
             yield layout
@@ -272,7 +274,7 @@ class Pull:
         chunks = self.registry.get_blob(self.repository, layer.blob.digest, layer.blob.size)
         if layer.gzip:
             chunks = gunzipped(chunks, what)
-        with tempfile.TemporaryDirectory(dir=layout.root, prefix=".pull-") as folder:
+        with work_folder(".pull-", layout.root) as folder:
             path = os.path.join(folder, "layer")
             found, size = hashlib.sha256(), 0
             with open(path, "wb") as stream:

@@ -9,7 +9,7 @@ import typing as t
 from ansible_collections.immutable.cutover.plugins.module_utils._argspec import HOST_SPEC
 from ansible_collections.immutable.cutover.plugins.module_utils._engine.factory import DEFAULT_HOST
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import InvalidInput
-from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
+from ansible_collections.immutable.cutover.plugins.module_utils._image.many import report_each
 from ansible_collections.immutable.cutover.plugins.module_utils._image.pull import (
     Pull,
     PullOptions,
@@ -68,7 +68,10 @@ def pull_images(params: Params, check: bool) -> dict[str, t.Any]:
     registry = Registry(place)
     engine = engine_images(params) if params["load"] else None
     pulls = [Pull(reference, registry, options, engine) for reference in references]
-    results = for_each(pulls, Pull.ensure, params["concurrency"])
+    return report_each(pulls, Pull.ensure, params["concurrency"], _report)
+
+
+def _report(results: t.Sequence[PullResult]) -> dict[str, t.Any]:
     before = {str(result.reference): dict(result.before) for result in results}
     after = {str(result.reference): dict(result.after) for result in results}
     return {

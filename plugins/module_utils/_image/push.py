@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import threading
 import typing as t
 from dataclasses import dataclass, field
@@ -38,6 +37,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.record im
 from ansible_collections.immutable.cutover.plugins.module_utils._image.registry import (
     Descriptor,
     Registry,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
 )
 
 _BLOBS_AT_ONCE = 4
@@ -248,7 +250,7 @@ class Push:
         self.transfer.count("uploaded", upload.blob.size)
 
     def _send_compressed(self, upload: _Upload, location: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self.output.root, prefix="push-") as folder:
+        with work_folder("push-", self.output.root) as folder:
             path = os.path.join(folder, "layer")
             with open(path, "wb") as stream:
                 for chunk in gzipped(upload.path):

@@ -24,7 +24,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.inputs_ar
     InputsPush,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
-from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
+from ansible_collections.immutable.cutover.plugins.module_utils._image.many import (
+    attempt_each,
+    for_each,
+    joined,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import (
     DEFAULT_OUTPUT,
     Output,
@@ -92,14 +96,28 @@ def push_images(params: Params, check: bool) -> dict[str, t.Any]:
 
     baked = [record for record in records if record is not None]
     results: dict[str, PushResult] = {}
+    errors: list[CutoverError] = []
     for kind in ("base", "app"):
-        group = [record for record in baked if record.kind == kind]
-        done = for_each(group, push, workers)
+        # An app whose base is not there would be sent whole.
+        group = [record for record in baked if record.kind == kind and not errors]
+        done, errors = attempt_each(group, push, workers) if group else ([], errors)
         results.update({result.record.tag: result for result in done})
         if not check:
             for result in done:
                 _note_compressed(output, result)
-    images = [_image(item, results.get(item.recipe.tag), place.host) for item in inputs]
+    if errors:
+        pushed = [item for item in inputs if item.recipe.tag in results]
+        raise joined(errors, _report(pushed, results, options, place.host))
+    return _report(inputs, results, options, place.host)
+
+
+def _report(
+    inputs: t.Sequence[BakeInputs],
+    results: t.Mapping[str, PushResult],
+    options: PushOptions,
+    host: str,
+) -> dict[str, t.Any]:
+    images = [_image(item, results.get(item.recipe.tag), host) for item in inputs]
     before = {item.recipe.tag: _before(item, results, options) for item in inputs}
     after = {item.recipe.tag: _after(item, results, options) for item in inputs}
     return {
@@ -107,7 +125,7 @@ def push_images(params: Params, check: bool) -> dict[str, t.Any]:
         "images": images,
         "before": before,
         "after": after,
-        "actions": [action for item in inputs for action in _actions(item, results, place.host)],
+        "actions": [action for item in inputs for action in _actions(item, results, host)],
         "diff": {"before": before, "after": after},
     }
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 import functools
 import os
 import re
-import tempfile
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -37,6 +36,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import (
     BakeRecord,
     parse_reference,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
 )
 
 if t.TYPE_CHECKING:
@@ -136,7 +138,7 @@ def _line(match: re.Match[str], *, value: str) -> str:
 
 def _reread(old: Recipe, text: str) -> Recipe:
     """Return the recipe that the edited text is, after checking that nothing else in it changed."""
-    with tempfile.TemporaryDirectory(prefix="rebase-") as folder:
+    with work_folder("rebase-") as folder:
         path = os.path.join(folder, os.path.basename(old.path))
         with open(path, "w", encoding="utf-8") as stream:
             stream.write(text)

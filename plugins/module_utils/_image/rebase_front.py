@@ -18,7 +18,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.front imp
     _recipes,
     engine_host,
 )
-from ansible_collections.immutable.cutover.plugins.module_utils._image.many import for_each
+from ansible_collections.immutable.cutover.plugins.module_utils._image.many import (
+    for_each,
+    report_each,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import run_tool
 from ansible_collections.immutable.cutover.plugins.module_utils._image.rebase import (
@@ -35,6 +38,9 @@ REBASE_SPEC: dict[str, t.Any] = {
     "base": {"type": "str", "required": True},
     "bump": {"type": "str", "choices": list(BUMPS), "default": "patch"},
 }
+
+_Done = tuple[str, "Rebase | Rebased", Rebased]
+"""A recipe, what was to become of it, and what became of it."""
 
 
 def rebase_images(params: Params, check: bool) -> dict[str, t.Any]:
@@ -61,19 +67,25 @@ def rebase_images(params: Params, check: bool) -> dict[str, t.Any]:
         raise InvalidInput("base", params["base"], "must be a base that a recipe stands on")
     refuse_duplicates([item.new for item in planned if isinstance(item, Rebase)])
 
-    def work(item: Rebase | Rebased) -> Rebased:
-        if isinstance(item, Rebased):
-            return item
-        return carry_out(item, options, _engine(params) if params["load"] else None, run_tool)
+    def work(item: tuple[str, Rebase | Rebased]) -> _Done:
+        path, move = item
+        if isinstance(move, Rebased):
+            return path, move, move
+        engine = _engine(params) if params["load"] else None
+        return path, move, carry_out(move, options, engine, run_tool)
 
-    results = for_each(planned, work, workers)
+    return report_each(list(zip(recipes, planned, strict=True)), work, workers, _report)
+
+
+def _report(done: t.Sequence[_Done]) -> dict[str, t.Any]:
+    results = [result for _path, _move, result in done]
     before = {
-        path: _standing(item.old if isinstance(item, Rebase) else item)
-        for path, item in zip(recipes, planned, strict=True)
+        path: _standing(move.old if isinstance(move, Rebase) else move)
+        for path, move, _result in done
     }
     after = {
-        path: _standing(item.new if isinstance(item, Rebase) else item)
-        for path, item in zip(recipes, planned, strict=True)
+        path: _standing(move.new if isinstance(move, Rebase) else move)
+        for path, move, _result in done
     }
     return {
         "changed": before != after,

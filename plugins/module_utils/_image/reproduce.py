@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import tarfile
-import tempfile
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -21,12 +20,16 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.bake impo
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
     CHUNK,
+    LAYER_FORMAT,
     sha256_file,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import LABEL, Layout
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import Run
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
+)
 
 _ATTRIBUTES = ("type", "mode", "uid", "gid", "mtime", "linkname", "devmajor", "devminor", "size")
 
@@ -46,7 +49,7 @@ def verify(inputs: BakeInputs, output: Output, how: BakeOptions, run: Run) -> Ve
     record = output.find(recipe.name, recipe.version)
     if record is None:
         raise CutoverError(f"{recipe.tag} is not in {output.root}: bake it first")
-    with tempfile.TemporaryDirectory(prefix="verify-") as folder:
+    with work_folder("verify-") as folder:
         fresh = Output(os.path.join(folder, "output"))
         fresh.create()
         if inputs.lock.base is not None:
@@ -74,6 +77,10 @@ def _lend(output: Output, base: BakeRecord, fresh: Output) -> None:
 
 def _difference(kept: Layout, record: BakeRecord, fresh: Layout, again: BakeRecord) -> str:
     """Return the first thing that differs, from the layers up: a layer that differs changes everything above it."""
+    written = _labels(kept, record.image_id).get(LABEL + "layer-format", LAYER_FORMAT)
+    if written != LAYER_FORMAT:
+        by = "another version of this collection baked it: bump its version"
+        return f"layer format: {written} -> {LAYER_FORMAT}: {by}"
     for number, (a, b) in enumerate(itertools.zip_longest(record.layers, again.layers), 1):
         if a is None or b is None:
             return f"layer {number} ({(a or b).purpose}): {'only now' if a is None else 'not any more'}"
@@ -106,6 +113,12 @@ def _blob(layout: Layout, digest: str) -> object:
             return json.load(stream)
     except (OSError, ValueError) as error:
         return f"unreadable: {error}"
+
+
+def _labels(layout: Layout, digest: str) -> dict[str, t.Any]:
+    config = _blob(layout, digest)
+    found = config.get("config") if isinstance(config, dict) else None
+    return dict(found.get("Labels") or {}) if isinstance(found, dict) else {}
 
 
 def _without_hash(value: t.Any) -> t.Any:

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Layers of an older version that a bake need not write again: all of a rebase; private, no stability promised.
 
-A layer of an app is a function of a part of its lock, the epoch and the layer writer, and of nothing else: where these
-are equal, so are the bytes. The rules are stricter, because an app that is put on another base must also run there.
+A layer of an app is a function of a part of its lock, the epoch, the layer writer and the folders of the base that its
+files go into, and of nothing else: where these are equal, so are the bytes. The rules are stricter, because an app
+that is put on another base must also run there.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import tarfile
 import typing as t
@@ -18,6 +20,11 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
     LAYER_FORMAT,
     sha256_file,
 )
+from ansible_collections.immutable.cutover.plugins.module_utils._image.ground import (
+    Folder,
+    Ground,
+    ground_of,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import Lock
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
     LABEL,
@@ -27,6 +34,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.oci impor
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
+from ansible_collections.immutable.cutover.plugins.module_utils._image.wheel_layer import SITE
 
 # Where package managers of any distribution keep what they know: a copy in an app would hide the new base's.
 _PACKAGE_DATABASE = re.compile(
@@ -54,13 +62,17 @@ class _Candidate:
     other_base: bool
 
 
-def find_reusable(output: Output, recipe: Recipe, lock: Lock, base: BaseImage | None) -> Reuse:
-    """Return the layers that another version of this app has already."""
+def find_reusable(
+    output: Output, recipe: Recipe, lock: Lock, base: BaseImage | None, keep: bool = True
+) -> Reuse:
+    """Return the layers that another version of this app has already; keep as for C(ground_of)."""
     if base is None:
         return Reuse()
     why_not = ""
     for candidate in _candidates(output, recipe, lock):
-        reason = unsafe(output, candidate, base) if candidate.other_base else ""
+        reason = ""
+        if candidate.other_base:
+            reason = unsafe(output, candidate, base, lock, keep)
         whole = candidate.whole
         if whole and candidate.other_base and recipe.build.purpose:
             why_not = why_not or "what it runs has to be run on the new base"
@@ -114,7 +126,7 @@ def _intact(output: Output, blob: Blob) -> bool:
     return "sha256:" + sha256_file(output.layout.blob_path(blob.digest)) == blob.digest
 
 
-def unsafe(output: Output, candidate: _Candidate, base: BaseImage) -> str:
+def unsafe(output: Output, candidate: _Candidate, base: BaseImage, lock: Lock, keep: bool) -> str:
     """Return why layers must not be put on another base as they are; empty if nothing speaks against it."""
     before = candidate.labels.get(LABEL + "abi", "unknown")
     after = abi_of(base)
@@ -124,7 +136,40 @@ def unsafe(output: Output, candidate: _Candidate, base: BaseImage) -> str:
         touched = package_database_paths(output.layout.blob_path(blob.digest))
         if touched:
             return f"its layer with {blob.purpose} touches a package database: {touched[0]}"
+    ground = ground_of(output.layout, base.layers, "", keep)
+    for blob in candidate.layers.values():
+        wanted = [f"{SITE}/"] if blob.purpose == "wheels" else [file.path for file in lock.files]
+        other = _other_place(output.layout.blob_path(blob.digest), ground, wanted)
+        if other:
+            return f"its layer with {blob.purpose} would be another on the new base: /{other}"
     return ""
+
+
+def _other_place(path: str, ground: Ground, wanted: t.Iterable[str]) -> str:
+    """Return the first path that would be elsewhere, or a folder of another kind, if the layer were written now."""
+    try:
+        with tarfile.open(path, "r:", encoding="utf-8") as archive:
+            members = {member.name: member for member in archive}
+        for name, member in members.items():
+            found = Folder(member.mode, member.uid, member.gid)
+            there = _place(f"{name}/" if member.isdir() else name, ground)
+            if there != name or (member.isdir() and ground.folder(name) != found):
+                return name
+        places = [_place(name, ground) for name in wanted]
+        return next((place for place in places if place not in members), "")
+    except CutoverError:
+        # Writing it anew says what is in the way.
+        return "a folder that it needs"
+    except (OSError, tarfile.TarError):
+        # Gone or damaged: the look at its hash finds that.
+        return ""
+
+
+def _place(path: str, ground: Ground) -> str:
+    """Return where a file, or a folder if the path ends with a slash, really is."""
+    if path.endswith("/"):
+        return os.path.dirname(ground.place(f"{path}x"))
+    return ground.place(path)
 
 
 def abi_of(base: BaseImage) -> str:

@@ -22,14 +22,21 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.build_fil
     PLAY,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.build_steps import Play, Step
-from ansible_collections.immutable.cutover.plugins.module_utils._image.process import find_tool
+from ansible_collections.immutable.cutover.plugins.module_utils._image.process import (
+    find_tool,
+    without_network,
+)
 from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import Recipe
 
 INPUTS_PLACE = "/run/bake/inputs"
 _LAYERS_PLACE = "/run/bake/layers"
 _EXTRACT = (
-    "import sys, tarfile\n"
+    "import os, sys, tarfile\n"
     "with tarfile.open(sys.argv[1]) as archive:\n"
+    "    for member in archive:\n"
+    # Never through a link, nor into the other names of a hard-linked file.
+    "        if not member.isdir() and os.path.lexists('/' + member.name):\n"
+    "            os.unlink('/' + member.name)\n"
     # It was written by us, and Python 3.11.2 knows no filter yet.
     "    archive.extraction_filter = lambda member, path: member\n"
     "    archive.extractall('/', numeric_owner=True)"
@@ -131,8 +138,8 @@ def _apply_play(
     _write(os.path.join(work, "inventory"), "[image]\nimage ansible_connection=ssh\n", 0o600)
     # Ansible's own variables would change what a play does from one host to the next.
     kept = {key: value for key, value in os.environ.items() if _is_neutral(key)}
-    # As root the play itself has no network either: it could fetch for the container.
-    offline = [find_tool("unshare", "util-linux"), "--net"] if os.geteuid() == 0 else []
+    # The play itself has no network either: it could fetch for the container.
+    offline = without_network(f"{recipe.tag}: play {play.playbook}")
     engine.watch(
         [
             *offline,

@@ -177,12 +177,17 @@ def _packages(layout: Layout, record: BakeRecord, lock: Lock) -> list[Component]
         Component(
             name=name,
             version=version,
-            bom_ref=purl,
+            bom_ref=_ref(record, purl),
             purl=PackageURL.from_string(purl),
             hashes=_hashes(sha256),
         )
         for name, version, sha256, purl in named
     ]
+
+
+def _ref(record: BakeRecord, purl: str) -> str:
+    """Return what a package is called in this document; an app may lock what its base has as well."""
+    return f"{record.reference}#{purl}"
 
 
 def _installed(layout: Layout, record: BakeRecord) -> list[Component]:
@@ -202,7 +207,7 @@ def _installed(layout: Layout, record: BakeRecord) -> list[Component]:
     purls += [PackageURL("pypi", None, dist.name, dist.version) for dist in others]
     unique = {purl.to_string(): purl for purl in purls}
     return [
-        Component(name=purl.name, version=purl.version, bom_ref=text, purl=purl)
+        Component(name=purl.name, version=purl.version, bom_ref=_ref(record, text), purl=purl)
         for text, purl in unique.items()
     ]
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import typing as t
 from dataclasses import dataclass
 
@@ -49,10 +48,15 @@ class Store:
             raise CutoverError(f"{name}: hash mismatch: expected {digest} got {found}", path=path)
         return path
 
-    def workspace(self) -> tempfile.TemporaryDirectory[str]:
+    def workspace(self) -> t.ContextManager[str]:
         """Return a folder on the same file system, for downloads that may turn out wrong."""
+        # Only a fetch needs it, and every call that finds all baked imports this file.
+        from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+            work_folder,
+        )
+
         os.makedirs(self.folder, exist_ok=True)
-        return tempfile.TemporaryDirectory(dir=self.root, prefix="fetch-")
+        return work_folder("fetch-", self.root)
 
     def adopt(self, path: str, digest: str, name: str) -> None:
         """Move a download in if it is what was locked."""

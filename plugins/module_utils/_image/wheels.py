@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import typing as t
 import urllib.parse
 from dataclasses import dataclass
@@ -16,6 +15,13 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.lock impo
 from ansible_collections.immutable.cutover.plugins.module_utils._image.process import (
     Run,
     find_tool,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
+    Recipe,
+    requirements_path,
+)
+from ansible_collections.immutable.cutover.plugins.module_utils._image.work_folder import (
+    work_folder,
 )
 
 try:
@@ -85,18 +91,19 @@ def resolve_wheels(
 
 
 def locate_wheels(
-    wheels: t.Sequence[WheelLock], python: str, arch: str, run: Run
+    wheels: t.Sequence[WheelLock], recipe: Recipe, arch: str, run: Run
 ) -> dict[str, str]:
     """Return where the host's index has the locked files now: URL by file name."""
     pins = "".join(f"{wheel.name}{_pin(wheel.version)}\n" for wheel in wheels)
-    with tempfile.TemporaryDirectory(prefix="bake-") as folder:
+    with work_folder("bake-") as folder:
         path = os.path.join(folder, "requirements.in")
         with open(path, "w", encoding="utf-8") as stream:
             stream.write(pins)
         try:
+            python = recipe.python.version if recipe.python else ""
             candidates = _compile(path, python, arch, ["--no-deps"], run)
         except CutoverError as error:
-            raise _not_in_index(error, wheels) from error
+            raise _not_in_index(error, wheels, requirements_path(recipe)) from error
     return {candidate.filename: candidate.url for candidate in candidates}
 
 
@@ -105,18 +112,31 @@ def _pin(version: str) -> str:
     return f"=={version}" if "+" in version else f">={version},<={version}"
 
 
-def _not_in_index(error: CutoverError, wheels: t.Sequence[WheelLock]) -> CutoverError:
+def _not_in_index(
+    error: CutoverError, wheels: t.Sequence[WheelLock], requirements: str
+) -> CutoverError:
     """Say which locked wheel an index has no more, if that is what uv complains about."""
     # uv breaks its lines where it likes.
     said = " ".join(error.message.split())
     for wheel in wheels:
         if re.search(rf"\b{re.escape(wheel.name)}(?:[=<>]=?| was not found| is yanked)", said):
             why = "yanked" if "yanked" in said else "gone"
+            what = f"lock again with upgrade_packages: [{wheel.name}]"
+            if _is_pinned(wheel.name, requirements):
+                # Locking again would give the same version, or none.
+                what = f"{requirements} asks for exactly this version: name another one there, and lock again"
             return CutoverError(
-                f"{wheel.name}=={wheel.version} not in index: {why}; lock again with upgrade_packages: [{wheel.name}]",
-                answer=error.message,
+                f"{wheel.name}=={wheel.version} not in index: {why}; {what}", answer=error.message
             )
     return error
+
+
+def _is_pinned(name: str, requirements: str) -> bool:
+    """Tell whether a requirements file asks for one version of a package and no other."""
+    spelt = re.sub(r"[-_.]+", "[-_.]+", name)
+    pin = rf"(?im)^\s*{spelt}\s*(?:\[[^]\n]*\])?\s*\(?\s*={{2,3}}(?![^,;#\n]*\*)"
+    with open(requirements, encoding="utf-8") as stream:
+        return re.search(pin, stream.read()) is not None
 
 
 def _compile(
@@ -129,7 +149,7 @@ def _compile(
 ) -> list[Candidate]:
     if not TOMLLIB or not PACKAGING:
         raise CutoverError("locking wheels needs Python 3.11 and its package packaging")
-    with tempfile.TemporaryDirectory(prefix="bake-") as folder:
+    with work_folder("bake-") as folder:
         output = os.path.join(folder, "pylock.toml")
         if preferred:
             # What the file has already is what uv prefers.

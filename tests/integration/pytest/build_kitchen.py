@@ -36,7 +36,10 @@ BASE_RECIPE = {
     "bootstrap": {"suite": "bookworm"},
     "apt": ["libcap2-bin", "passwd"],
     # A base may run something, too.
-    "run": [["groupadd", "--gid", "10001", "app"]],
+    "run": [
+        ["groupadd", "--gid", "10001", "app"],
+        ["install", "-d", "-m", "0770", "-o", "10001", "-g", "10001", "/srv/kept"],
+    ],
 }
 
 

@@ -240,9 +240,19 @@ def test_a_build_that_fails_says_why_and_leaves_nothing(
 
 def test_the_same_inputs_give_one_digest_from_every_backend(kitchen: BuildKitchen) -> None:
     files = {"src/app.py": "print(1)\n", "src/sub/run": "#!/bin/sh\n"}
-    rules = [{"src": "src/", "dest": "/app", "mode": "0755"}]
+    rules = [
+        {"src": "src/", "dest": "/app", "mode": "0755"},
+        # Through a link of the base, in the place of one, and into a folder that is not root's.
+        {"src": "src/app.py", "dest": "/bin/tool"},
+        {"src": "src/app.py", "dest": "/usr/bin/awk"},
+        {"src": "src/app.py", "dest": "/srv/kept/new/app.py"},
+    ]
     recipe = kitchen.recipe("three", files, files=rules)
     record = kitchen.record(recipe)
+    entries = kitchen.entries(record)
+    assert "bin" not in entries and entries["usr/bin/awk"].isreg()
+    kept = entries["srv/kept"]
+    assert (kept.mode, kept.uid, kept.gid) == (0o770, 10001, 10001)
     for backend in ("auto", "run", "dockerfile"):
         verified = kitchen.verify(recipe, backend=backend)
         assert (verified["again"], verified["difference"]) == (record.reference, ""), backend

@@ -41,7 +41,14 @@ class Baking(ActionModule):
         if not check:
             self.baked |= set(new) - self.broken
             if self.broken & set(new):
-                return {"failed": True, "msg": f"bad {sorted(self.broken & set(new))[0]}"}
+                bad = sorted(self.broken & set(new))[0]
+                others = [recipe for recipe in recipes if recipe not in self.broken]
+                done = self._answer(others, [recipe for recipe in new if recipe in others])
+                return {**done, "failed": True, "msg": f"bad {bad}"}
+        return self._answer(recipes, new)
+
+    @staticmethod
+    def _answer(recipes: list[str], new: list[str]) -> Answer:
         return {
             "invocation": "not for anybody",
             "changed": bool(new),
@@ -86,7 +93,15 @@ def test_a_failure_does_not_lose_the_others_work() -> None:
     assert result["failed"]
     assert result["msg"] == "bad /r/1.yml\nbad /r/7.yml"
     assert baked == set(TEN) - {TEN[1], TEN[7]}
-    assert "[h1] failed: bad /r/1.yml (3 of 10)" in action.said
+    assert action.said[:3] == [
+        "[h1] baked /r/0.yml:1 (3 of 10)",
+        "[h1] baked /r/2.yml:1 (3 of 10)",
+        "[h1] failed: bad /r/1.yml (3 of 10)",
+    ]
+    good = [recipe for recipe in TEN if recipe in baked]
+    assert [image["name"] for image in result["images"]] == good == list(result["after"])
+    assert result["actions"] == [f"bake {recipe}" for recipe in good]
+    assert result["changed"]
     again, action = run(TEN, baked=baked)
     assert again["actions"] == [f"bake {TEN[1]}", f"bake {TEN[7]}"]
 
@@ -94,6 +109,19 @@ def test_a_failure_does_not_lose_the_others_work() -> None:
 def test_nothing_to_do_is_one_call_and_silent() -> None:
     result, action = run(TEN, baked=set(TEN))
     assert (len(action.calls), action.said, result["changed"]) == (1, [], False)
+
+
+def test_recipes_that_fit_into_one_call_are_told_too() -> None:
+    result, action = run(TEN[:3], broken={TEN[1]})
+    assert action.calls == [(False, TEN[:3])]
+    assert action.said == [
+        "[h1] baked /r/0.yml:1 (3 of 3)",
+        "[h1] baked /r/2.yml:1 (3 of 3)",
+        "[h1] failed: bad /r/1.yml (3 of 3)",
+    ]
+    assert (result["failed"], len(result["images"])) == (True, 2)
+    assert run(TEN[:3], baked=set(TEN))[1].said == []
+    assert run(TEN[:1])[1].said == []
 
 
 def test_check_mode_and_few_recipes_are_one_call() -> None:

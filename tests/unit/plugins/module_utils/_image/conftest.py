@@ -32,6 +32,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical
 from ansible_collections.immutable.cutover.plugins.module_utils._image.files import scan_files
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
+    Layer,
     write_entries,
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image.oci import (
@@ -145,8 +146,9 @@ def add_base(
     program: bytes = b"#!",
     version: str = "1.0.0",
     apt: t.Mapping[str, str] | None = None,
+    members: t.Sequence[Member] = (),
 ) -> BakeRecord:
-    """Put a base of two files into an output folder; with another version or program its content differs, too."""
+    """Put a base of two files, or of these, into an output folder; another version or program is other content, too."""
     path = root / "base.yml"
     path.write_text(BASE_RECIPE.replace("base/tiny", name).replace("1.0.0", version))
     recipe = load_recipe(str(path))
@@ -155,6 +157,10 @@ def add_base(
     release = f"ID=tiny\nBUILD_ID={version}\n".encode()
     entries = [Entry("/bin/sh", 0o755, program), Entry("/etc/os-release", 0o644, release)]
     written = write_entries(entries, str(root / "base.tar"), EPOCH)
+    if members:
+        data = Craft.tar(*members, member("etc/os-release", release))
+        (root / "base.tar").write_bytes(data)
+        written = Layer(written.path, sha256_bytes(data), len(data))
     layer = target.layout.adopt(written.path, written.sha256, written.size, "packages")
     debs = tuple(lock.DebLock(*item, "amd64", "", 0, "") for item in (apt or {}).items())
     config = image_config(recipe, lock.Lock("", EPOCH, "amd64", apt=debs), "0" * 64, [layer], None)
@@ -243,9 +249,9 @@ class Craft:
         self.root = root
 
     @staticmethod
-    def folder(path: str) -> Member:
+    def folder(path: str, mode: int = 0o755, **more: t.Any) -> Member:
         """Return a folder."""
-        return member(path, mode=0o755, type=tarfile.DIRTYPE)
+        return member(path, mode=mode, type=tarfile.DIRTYPE, **more)
 
     @staticmethod
     def link(path: str, target: str) -> Member:

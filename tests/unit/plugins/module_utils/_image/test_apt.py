@@ -144,3 +144,27 @@ def test_what_one_archive_lacks_is_asked_of_the_next(tmp_path: pathlib.Path) -> 
     (tmp_path / SHA).write_bytes(b"here")
     an_apt(tmp_path, answers).download([deb], str(tmp_path))
     assert len(answers.calls) == 2
+
+
+MISMATCH = """apt-helper failed with exit code 100: E: Failed to fetch copy:/srv/b.deb  Hash Sum mismatch
+   Hashes of expected file:
+    - SHA256:%(other)s
+   Hashes of received file:
+    - SHA256:%(other)s
+E: Failed to fetch copy:/srv/a.deb  Hash Sum mismatch
+   Hashes of expected file:
+    - SHA256:%(wanted)s
+   Hashes of received file:
+    - SHA512:%(long)s
+    - SHA256:%(got)s
+    - Filesize:6 [weak]
+E: Failed to fetch http://x.example/none.deb  404  File not found
+"""
+
+
+def test_b43_the_hash_of_what_an_archive_had_instead_is_found() -> None:
+    wanted, got = "1" * 64, "2" * 64
+    said = MISMATCH % {"wanted": wanted, "got": got, "other": "3" * 64, "long": "4" * 128}
+    assert subject.received_instead(said, wanted) == got
+    assert subject.received_instead(said, "5" * 64) == ""
+    assert subject.received_instead("", wanted) == ""

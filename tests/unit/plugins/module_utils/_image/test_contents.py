@@ -139,3 +139,21 @@ def test_layers_that_are_not_the_named_ones_are_refused(craft: Craft) -> None:
     other = subject.ImageContents("x", image.config, [craft.layer(craft.tar(craft.file("b")))])
     with pytest.raises(CutoverError, match="not those the configuration names"):
         other.verify()
+
+
+def test_one_layer_alone_gives_what_it_gives_under_an_empty_one(craft: Craft) -> None:
+    layers = [
+        [craft.file("a/b/c"), craft.file("a/d"), craft.file("e"), craft.folder("f")],
+        [craft.link("bin", "usr/bin"), craft.folder("usr/bin"), craft.file("bin/tool")],
+        [craft.file("x", b"1"), craft.file("x/y"), craft.file("z/.wh.gone")],
+        [craft.file("deep/deeper/still/x")],
+    ]
+    for members in layers:
+        alone, under = craft.image(members), craft.image(members, [])
+        assert alone.nodes.keys() == under.nodes.keys()
+        paths = {"/".join(path.split("/")[:n]) for path in under.nodes for n in range(1, 5)}
+        for path in {*paths, "none", "usr", "a/none"}:
+            assert (alone.has(path), alone.is_folder(path)) == (
+                under.has(path),
+                under.is_folder(path),
+            ), path

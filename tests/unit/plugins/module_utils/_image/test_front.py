@@ -100,8 +100,13 @@ def test_one_recipe_that_fails_does_not_lose_the_others(world: World) -> None:
         locked = dataclasses.replace(locked, recipe_checksum=recipe_checksum(recipe), python=wheels)
         (folder / "bake.lock").write_bytes(locked.to_bytes())
         recipes.append(recipe.path)
-    with pytest.raises(CutoverError, match="shop/web4:1.0.0: 1 locked inputs are not in the store"):
+    with pytest.raises(
+        CutoverError, match="shop/web4:1.0.0: 1 locked inputs are not in the store"
+    ) as caught:
         subject.bake_images(params(world, *recipes, fetch=False), check=False)
+    done = t.cast("list[dict[str, t.Any]]", caught.value.details["images"])
+    assert [image["recipe"] for image in done] == [*recipes[:4], *recipes[5:]]
+    assert (caught.value.details["changed"], len(done)) == (True, 9)
     records = sorted(path.parent.name for path in (world.root / "output/records/shop").rglob("1*"))
     assert records == [f"web{number}" for number in range(10) if number != 4]
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
@@ -63,6 +65,46 @@ def test_every_base_with_what_stands_on_it() -> None:
 )
 def test_one_base(base: str, expected: list[str]) -> None:
     assert list(tags(base=base)) == expected
+
+
+SLIM = image("debian/slim:sha256-7", "7")
+SITE = dataclasses.replace(image("base/site:1.0.0", "8", SLIM.reference), kind="base")
+EMPTY = dataclasses.replace(image("base/empty:1.0.0", "a", SITE.reference), kind="base")
+DEEP = image("shop/deep:1.0.0", "9", SITE.reference)
+FLAT = image("shop/flat:1.0.0", "b", SLIM.reference)
+DEEP_LINES = [
+    "debian/slim:sha256-7 sha256:777777777777 (output)",
+    "├── base/site:1.0.0 sha256:888888888888 (output)",
+    "│   ├── base/empty:1.0.0 sha256:aaaaaaaaaaaa (output)",
+    "│   └── shop/deep:1.0.0 sha256:999999999999 (output)",
+    "└── shop/flat:1.0.0 sha256:bbbbbbbbbbbb (output)",
+]
+INNER_LINES = [
+    "base/site:1.0.0 sha256:888888888888 (output)",
+    "├── base/empty:1.0.0 sha256:aaaaaaaaaaaa (output)",
+    "└── shop/deep:1.0.0 sha256:999999999999 (output)",
+]
+
+
+@pytest.mark.parametrize(
+    ("base", "expected"),
+    [
+        ("", DEEP_LINES),
+        ("debian/slim", DEEP_LINES),
+        ("base/site", INNER_LINES),
+        (SITE.reference, INNER_LINES),
+        ("base/empty:1.0.0", ["base/empty:1.0.0 sha256:aaaaaaaaaaaa (output)"]),
+    ],
+)
+def test_what_stands_on_a_base_that_stands_on_a_base(base: str, expected: list[str]) -> None:
+    bases = subject.graph([SITE, DEEP, SLIM, FLAT, EMPTY], [], base=base)
+    assert subject.lines(bases) == expected
+    assert all("images" in image for image in bases)
+
+
+def test_an_app_that_nothing_stands_on_is_no_base() -> None:
+    with pytest.raises(CutoverError, match=r"\(base/empty:1.0.0, base/site:1.0.0, debian/slim:"):
+        subject.graph([SITE, DEEP, SLIM, EMPTY], [], base="shop/deep")
 
 
 def test_a_base_that_nobody_knows_is_refused() -> None:

@@ -9,13 +9,18 @@ import io
 import pathlib
 import tarfile
 import tempfile
+import types
 import typing as t
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import layers as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import (
+    sha256_bytes,
+)
 
 EPOCH = 1_700_000_000
 
@@ -89,7 +94,7 @@ def test_entries_have_folders_root_and_the_epoch(tmp_path: pathlib.Path) -> None
     layer = subject.write_entries(
         [
             subject.Entry("/app/deep/x", 0o755, b"1"),
-            subject.Entry("/app/y", 0o640, source=str(source)),
+            subject.Entry("/app/y", 0o640, source=str(source), sha256=sha256_bytes(b"from a file")),
         ],
         str(tmp_path / "layer.tar"),
         EPOCH,
@@ -101,6 +106,29 @@ def test_entries_have_folders_root_and_the_epoch(tmp_path: pathlib.Path) -> None
     assert found["app/y"].mode == 0o640
     assert content(layer, "app/y") == b"from a file"
     assert {(i.uid, i.gid, i.uname, i.mtime) for i in found.values()} == {(0, 0, "", EPOCH)}
+
+
+@pytest.mark.parametrize("now", [b"other words", b"longer than before", b"less"])
+def test_b42_a_file_that_changed_since_it_was_locked_is_not_written(
+    tmp_path: pathlib.Path, now: bytes
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(now)
+    locked = subject.Entry("/app/y", 0o640, source=str(source), sha256=sha256_bytes(b"as it was.."))
+    with pytest.raises(CutoverError, match="source: changed while it was read; bake again"):
+        subject.write_entries([locked], str(tmp_path / "layer.tar"), EPOCH)
+
+
+def test_a_file_that_gets_shorter_while_it_is_read_is_not_written(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(b"12345")
+    locked = subject.Entry("/app/y", 0o640, source=str(source), sha256=sha256_bytes(b"12345"))
+    state = types.SimpleNamespace(st_size=10)
+    monkeypatch.setattr(subject.os, "fstat", lambda descriptor: state)
+    with pytest.raises(CutoverError, match="source: changed while it was read; bake again"):
+        subject.write_entries([locked], str(tmp_path / "layer.tar"), EPOCH)
 
 
 def test_normalise_clamps_sorts_and_blanks(tmp_path: pathlib.Path) -> None:

@@ -47,6 +47,25 @@ def test_one_error_stays_itself() -> None:
     assert (caught.value.message, caught.value.details) == ("bad", {"item": 7})
 
 
+def test_a_failure_carries_the_report_of_what_was_done() -> None:
+    def work(item: int) -> int:
+        if item == 2:
+            raise OSError(28, "No space left on device")
+        return item
+
+    def report(done: t.Sequence[int]) -> dict[str, t.Any]:
+        return {"images": list(done), "changed": True}
+
+    with pytest.raises(CutoverError) as caught:
+        subject.report_each([1, 2, 3], work, 2, report)
+    assert caught.value.message == "[Errno 28] No space left on device"
+    assert caught.value.details == {"images": [1, 3], "changed": True}
+    assert subject.report_each([1, 3], work, 2, report)["images"] == [1, 3]
+    with pytest.raises(CutoverError, match="No space left") as caught:
+        subject.report_each([2], work, 2, report)
+    assert caught.value.details["images"] == []
+
+
 @pytest.mark.parametrize("workers", [0, -1, 17])
 def test_concurrency_has_bounds(workers: int) -> None:
     with pytest.raises(CutoverError, match="concurrency: must be an integer 1-16"):

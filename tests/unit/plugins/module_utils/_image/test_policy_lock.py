@@ -48,9 +48,15 @@ def wheel(
     ]
 
 
-def app(craft: Craft, own: list[Member], locked: dict[str, t.Any], status: str) -> ImageUnderCheck:
-    """Return an app whose base has one locked package."""
-    base = [craft.file("var/lib/dpkg/status", status.encode())]
+def app(
+    craft: Craft,
+    own: list[Member],
+    locked: dict[str, t.Any],
+    status: str,
+    links: t.Sequence[Member] = (),
+) -> ImageUnderCheck:
+    """Return an app whose base has one locked package, and these links."""
+    base = [*links, craft.file("var/lib/dpkg/status", status.encode())]
     plain = craft.app([base], [own])
     assert plain.baked is not None and plain.baked.lock is not None
     lock = dataclasses.replace(plain.baked.lock, **locked)
@@ -62,16 +68,31 @@ def failures(
     craft: Craft,
     own: list[Member] | None = None,
     status: str = STATUS.format("libc6", "2.36-9"),
+    links: t.Sequence[Member] = (),
     **locked: t.Any,
 ) -> list[str]:
     """Return what P3 says of an app that should hold one wheel and one file."""
     members = [*wheel(craft), craft.file("app/a.py", APP)] if own is None else own
     wanted = {"python": (WHEEL,), "files": (FILE,), **locked}
-    return craft.failures(app(craft, members, wanted, status), "P3")
+    return craft.failures(app(craft, members, wanted, status, links), "P3")
 
 
 def test_p3_exactly_what_was_locked(craft: Craft) -> None:
     assert failures(craft) == []
+
+
+def test_p3_what_was_locked_is_looked_for_where_the_links_of_the_base_lead(craft: Craft) -> None:
+    links = [craft.link("bin", "usr/bin"), craft.link("opt", "srv")]
+    tool = dataclasses.replace(FILE, path="/bin/a.py")
+    moved = [
+        (info.replace(name=info.name.replace("opt/", "srv/")), data) for info, data in wheel(craft)
+    ]
+    own = [*moved, craft.file("usr/bin/a.py", APP)]
+    assert failures(craft, own, links=links, files=(tool,)) == []
+    other = [*moved, craft.file("usr/bin/a.py", b"other")]
+    assert failures(craft, other, links=links, files=(tool,)) == [
+        "file /bin/a.py is not the locked one"
+    ]
 
 
 @pytest.mark.parametrize(

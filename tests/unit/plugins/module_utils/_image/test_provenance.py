@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import typing as t
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._image import lock
 from ansible_collections.immutable.cutover.plugins.module_utils._image import provenance as subject
 from ansible_collections.immutable.cutover.plugins.module_utils._image.canonical import sha256_bytes
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
@@ -17,6 +19,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe im
     load_recipe,
     recipe_checksum,
 )
+from tests.unit.plugins.module_utils._image.conftest import EPOCH, add_base
 
 if t.TYPE_CHECKING:
     import pathlib
@@ -98,6 +101,38 @@ def test_it_names_every_input_by_digest(world: World) -> None:
     kept = output.lock_of(record).to_bytes()
     assert found["lock"]["digest"] == {"sha256": sha256_bytes(kept)}
     assert found["commit"]["digest"] == {"gitCommit": "c" * 40}
+
+
+def test_it_names_the_images_below_all_stages_of_a_dockerfile(world: World) -> None:
+    output = baked(world)[0]
+    tools = add_base(world.root, name="base/tools", version="2.0.0")
+    by_id = f"base/tools@{tools.image_id}"
+    shop = world.root / "staged"
+    shop.mkdir()
+    (shop / "Dockerfile").write_text(
+        f"FROM {tools.reference} AS tools\nFROM {by_id} AS same\nFROM tools AS derived\n"
+        f"FROM {world.base.reference}\nCOPY --from=derived /x /x\nUSER 10001\n"
+    )
+    (shop / "bake.yml").write_text(
+        "bake: 1\nkind: app\nname: shop/staged\nversion: 1.0.0\ndockerfile: Dockerfile\n"
+    )
+    record = dataclasses.replace(world.base, name="shop/staged", base=world.base.reference)
+    base = lock.BaseLock(world.base.reference, world.base.manifest_digest, world.base.image_id, ())
+    output.keep_lock(record, lock.Lock("sha256:" + "0" * 64, EPOCH, "amd64", base=base))
+    recipe = load_recipe(str(shop / "bake.yml"))
+    data = json.loads(subject.provenance(output, record, recipe, CLEAN))
+    listed = data["predicate"]["buildDefinition"]["resolvedDependencies"]
+    found = [
+        (item["annotations"]["immutable.cutover.input"], item["name"], item["digest"]["sha256"])
+        for item in listed[:3]
+    ]
+    tool = tools.manifest_digest[7:]
+    assert found == [
+        ("base", world.base.reference, world.base.manifest_digest[7:]),
+        ("stage", tools.reference, tool),
+        ("stage", by_id, tool),
+    ]
+    assert listed[3]["annotations"]["immutable.cutover.input"] == "recipe"
 
 
 def test_a_base_names_every_package(world: World) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
+import re
 import typing as t
 
 import pytest
@@ -22,10 +23,10 @@ from ansible_collections.immutable.cutover.plugins.module_utils._image import (
 from ansible_collections.immutable.cutover.plugins.module_utils._image import rebase as subject
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
 from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
-from tests.unit.plugins.module_utils._image.conftest import add_base
+from tests.unit.plugins.module_utils._image.conftest import Craft, add_base
 
 if t.TYPE_CHECKING:
-    from tests.unit.plugins.module_utils._image.conftest import World
+    from tests.unit.plugins.module_utils._image.conftest import Member, World
 
 
 def rebase(
@@ -68,9 +69,9 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     write = assemble.write_entries
 
-    def counted(entries: t.Any, path: str, epoch: int) -> t.Any:
+    def counted(entries: t.Any, path: str, epoch: int, ground: t.Any) -> t.Any:
         found.append(pathlib.Path(path).stem)
-        return write(entries, path, epoch)
+        return write(entries, path, epoch, ground)
 
     monkeypatch.setattr(assemble, "write_entries", counted)
     return found
@@ -96,6 +97,35 @@ def test_a_rebase_writes_no_layer_and_gives_the_digest_of_a_full_bake(
     assert full.layers[0].digest == fixed.layers[0].digest
     assert full.layers[1:] == old.layers[1:]
     assert full.base == fixed.reference
+
+
+MOVED = [
+    pytest.param([Craft.folder("app", mode=0o770)], "files would be another .*: /app", id="mode"),
+    pytest.param([Craft.link("app", "srv"), Craft.folder("srv")], "files .*: /app", id="link"),
+    pytest.param([Craft.folder("opt/app", uid=10001)], "wheels .*: /opt/app", id="owner"),
+    pytest.param(
+        [Craft.file("opt/app/site-packages/pkg.py/x")], "wheels .*folder", id="in-the-way"
+    ),
+]
+
+
+@pytest.mark.parametrize(("members", "why"), MOVED)
+def test_a_layer_that_would_be_another_on_the_new_base_is_written_anew(
+    world: World, writes: list[str], members: t.Sequence[Member], why: str
+) -> None:
+    world.bake()
+    writes.clear()
+    fixed = add_base(world.root, version="1.0.1", members=members)
+    if "folder" in why:
+        with pytest.raises(CutoverError, match=r"/opt/app/site-packages/pkg\.py .* is a folder"):
+            rebase(world, fixed)
+        return
+    predicted = rebase(world, fixed, check=True)["images"][0]
+    (image,) = rebase(world, fixed)["images"]
+    assert re.search(why, image["why"])
+    assert (image["how"], writes) == ("rebuilt", ["wheels", "files"])
+    assert (predicted["how"], predicted["why"]) == (image["how"], image["why"])
+    assert image["reference"] == full_bake(world, fixed).reference
 
 
 def test_what_a_person_edits_is_rebased_by_the_bake_itself(world: World, writes: list[str]) -> None:

@@ -11,8 +11,8 @@ import typing as t
 import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
+from ansible_collections.immutable.cutover.plugins.module_utils._image import oci, reproduce_front
 from ansible_collections.immutable.cutover.plugins.module_utils._image import reproduce as subject
-from ansible_collections.immutable.cutover.plugins.module_utils._image import reproduce_front
 from ansible_collections.immutable.cutover.plugins.module_utils._image.layers import (
     Entry,
     write_entries,
@@ -98,6 +98,22 @@ def test_an_input_that_was_not_fetched_is_named(world: World, baked: BakeRecord)
 def test_what_was_not_baked_cannot_be_verified(world: World) -> None:
     with pytest.raises(CutoverError, match="shop/web:1.0.0 is not in .*: bake it first"):
         verify(world)
+
+
+def test_an_image_of_another_form_of_layers_is_said_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (oci, subject):
+        monkeypatch.setattr(module, "LAYER_FORMAT", "1")
+    world.bake()
+    assert verify(world)[0]["same"]
+    for module in (oci, subject):
+        monkeypatch.setattr(module, "LAYER_FORMAT", "2")
+    says = "layer format: 1 -> 2: another version of this collection baked it: bump its version"
+    with pytest.raises(CutoverError, match=f"shop/web:1.0.0 differs: {says}"):
+        verify(world)
+    # It stays what it is, and is no reason for anything else to fail.
+    assert not world.bake().changed
 
 
 A = Entry("/a", 0o644, b"1")

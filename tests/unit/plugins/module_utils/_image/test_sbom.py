@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import sys
@@ -17,6 +18,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._errors import (
 )
 from ansible_collections.immutable.cutover.plugins.module_utils._image import sbom as subject
 from ansible_collections.immutable.cutover.plugins.module_utils._image.output import Output
+from ansible_collections.immutable.cutover.plugins.module_utils._image.record import FOREIGN
+from tests.unit.plugins.module_utils._image.conftest import Craft, add_base
 
 if t.TYPE_CHECKING:
     from ansible_collections.immutable.cutover.plugins.module_utils._image.record import BakeRecord
@@ -84,6 +87,26 @@ def test_twice_and_elsewhere_it_is_the_same_to_the_bit(world: World) -> None:
     assert subject.sbom(*baked(world, "elsewhere")) == first
 
 
+def test_what_an_app_locks_and_its_foreign_base_has_is_named_apart(world: World) -> None:
+    release = Craft.file("etc/os-release", b"ID=tiny\n")
+    wheel = Craft.file("usr/lib/pkg-1.0.dist-info/METADATA", b"Name: pkg\nVersion: 1.0\n")
+    base = add_base(world.root, name="debian/slim", version="2.0.0", members=[wheel, release])
+    output = Output(str(world.root / "output"))
+    output.add(dataclasses.replace(base, kind=FOREIGN))
+    moved = dataclasses.replace(world, base=base)
+    moved.write_recipe("2.0.0")
+    record = moved.bake().record
+    assert record is not None
+    first = subject.sbom(output, record)
+    assert [subject.sbom(output, record) for _round in range(3)] == [first] * 3
+    found = [item for item in json.loads(first)["components"] if item["name"] == "pkg"]
+    refs = [f"{image.reference}#{WHEEL}" for image in (base, record)]
+    assert sorted(item["bom-ref"] for item in found) == sorted(refs)
+    assert [item["purl"] for item in found] == [WHEEL, WHEEL]
+    graph = {item["ref"]: item.get("dependsOn", []) for item in json.loads(first)["dependencies"]}
+    assert [refs[0] in graph[base.reference], refs[1] in graph[record.reference]] == [True, True]
+
+
 def test_another_image_has_another_serial_number(world: World) -> None:
     first = bill(world)["serialNumber"]
     world.write_recipe("1.1.0")
@@ -115,8 +138,6 @@ def test_a_missing_layer_is_named(world: World) -> None:
 
 
 def test_an_image_that_hides_its_distribution_is_refused(world: World) -> None:
-    import dataclasses
-
     output, record = baked(world)
     bare = dataclasses.replace(world.base, layers=record.layers[1:])
     with pytest.raises(StateError, match="base/tiny:1.0.0: no layer says in os-release"):

@@ -11,6 +11,11 @@ import pytest
 
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError
 from ansible_collections.immutable.cutover.plugins.module_utils._image import wheels as subject
+from ansible_collections.immutable.cutover.plugins.module_utils._image.lock import WheelLock
+from ansible_collections.immutable.cutover.plugins.module_utils._image.recipe import (
+    Recipe,
+    load_recipe,
+)
 
 A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
 
@@ -93,11 +98,47 @@ def test_another_architecture() -> None:
         subject.resolve_wheels("r.in", "3.11", "riscv64", index(text))
 
 
-def test_the_lock_keeps_the_file_name_and_not_the_index() -> None:
+def recipe(root: pathlib.Path, requirements: str = "fast\n") -> Recipe:
+    """Return a recipe with this requirements file."""
+    (root / "r.in").write_text(requirements)
+    (root / "bake.yml").write_text(
+        f"bake: 1\nkind: app\nname: x/y\nversion: 1.0.0\nbase: b/c@sha256:{A}\n"
+        'python: {requirements: r.in}\nconfig: {user: "1"}\n'
+    )
+    return load_recipe(str(root / "bake.yml"))
+
+
+@pytest.mark.parametrize(
+    ("requirements", "pinned"),
+    [
+        ("fast_one==1.2\n", True),
+        ("aa\n  Fast.One[x] == 1.2 ; python_version > '3'\n", True),
+        ("fast-one===1.2\n", True),
+        ("fast-one>=1.2\n", False),
+        ("fast-one==1.*\n", False),
+        ("fast-one-more==1.2\n", False),
+        ("# fast-one==1.2\n", False),
+    ],
+)
+def test_b44_the_hint_is_not_to_lock_again_what_is_asked_for_by_version(
+    tmp_path: pathlib.Path, requirements: str, pinned: bool
+) -> None:
+    def refuse(argv: t.Sequence[str], env: t.Mapping[str, str]) -> str:
+        raise CutoverError("uv failed: fast-one==1.2 is yanked")
+
+    wheel = WheelLock("fast-one", "1.2", "fast_one-1.2-py3-none-any.whl", A)
+    hint = (
+        "r.in asks for exactly this version" if pinned else r"lock again with upgrade_packages: \["
+    )
+    with pytest.raises(CutoverError, match=f"fast-one==1.2 not in index: yanked; .*{hint}"):
+        subject.locate_wheels([wheel], recipe(tmp_path, requirements), "amd64", refuse)
+
+
+def test_the_lock_keeps_the_file_name_and_not_the_index(tmp_path: pathlib.Path) -> None:
     run = index(pylock(("fast-1.2%2Blocal-py3-none-any.whl", A)))
     wheels = subject.resolve_wheels("r.in", "3.11", "amd64", run)
     assert wheels[0].filename == "fast-1.2+local-py3-none-any.whl"
-    where = subject.locate_wheels(wheels, "3.11", "amd64", run)
+    where = subject.locate_wheels(wheels, recipe(tmp_path), "amd64", run)
     assert where[wheels[0].filename].startswith("https://index.example/")
 
 
