@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from ansible_collections.immutable.cutover.plugins.module_utils._process import identity
 from tools.chaos import check
 from tools.chaos.faults import CONTROLLER, EVERYTHING, FAMILY
 from tools.chaos.moments import Forked, Moment, leased, said
@@ -236,7 +238,9 @@ def test_cr_08_a_dead_run_that_had_done_everything_leaves_no_lease(world: World)
     site = world.site
     release = site.deploy(site.release(surge=2))
     lease = site.lease()
-    dead = {"run": "dead", "user": "", "host": socket.gethostname(), "process": "1:1", "job": ""}
+    here = identity(os.getpid()).partition(" ")[0]
+    gone = f"{here} 1 1"  # process 1 is there, and began at another time
+    dead = {"run": "dead", "user": "", "host": socket.gethostname(), "process": gone, "job": ""}
     lease |= {"epoch": lease["epoch"] + 1, "holder": dead, "renewed": time.time(), "ttl": 600}
     (site.app_folder / "lease.json").write_text(json.dumps(lease))
     ended = site.play("replace", release)
