@@ -41,7 +41,7 @@ def _short(namespace: str) -> str:
 
 
 def _sweep(where: str) -> None:
-    namespace = this_process().split(" ")[0]
+    namespace = this_process().partition(" ")[0]
     for name in os.listdir(where):
         match = _NAME.match(name)
         path = os.path.join(where, name)

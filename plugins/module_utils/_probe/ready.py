@@ -23,6 +23,8 @@ from ansible_collections.immutable.cutover.plugins.module_utils._probe.http impo
 
 QUICKEST = 0.05
 LATENESS = 0.1
+WHOLE_LOOK = 1.0
+"""Seconds. A look with less left says nothing when it gets no answer."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ def await_ready(
             return tuple(history)
         waited = clock.monotonic() - begin
         if waited >= timeout:
-            raise _failure(f"not ready within {whole or timeout:g} s", probe.url(address), history)
+            # Cut off after a part of its time, the last look says nothing that those before it have not said better.
+            cut = result.status is None and timeout - at < WHOLE_LOOK and len(history) > 1
+            told = history[:-1] if cut else history
+            raise _failure(f"not ready within {whole or timeout:g} s", probe.url(address), told)
         pause = interval if row else min(interval, max(QUICKEST, waited * LATENESS))
         clock.sleep(min(pause, timeout - waited))
 

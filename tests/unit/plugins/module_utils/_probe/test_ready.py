@@ -21,6 +21,7 @@ from ansible_collections.immutable.cutover.plugins.module_utils._probe.ready imp
     await_ready,
     summarise,
 )
+from ansible_collections.immutable.cutover.tests.unit.support.clocks import FakeClock
 
 
 def scripted(script: Callable[[int, float], int]) -> Any:
@@ -146,3 +147,32 @@ def test_equal_looks_in_a_row_are_told_once() -> None:
         "0.3 s: connection refused",
     ]
     assert summarise(history, last=1) == ["0.3 s: connection refused"]
+
+
+class Slow:
+    """An app that answers 503, after longer than the last look has left."""
+
+    def url(self, address: str) -> str:
+        return f"http://{address}/"
+
+    def check(self, _address: str, *, timeout: float, clock: FakeClock) -> ProbeResult:
+        clock.sleep(min(0.4, timeout))
+        return (
+            ProbeResult(False, 503, "status 503")
+            if timeout >= 0.4
+            else ProbeResult(False, None, f"no complete answer within {timeout:g} s")
+        )
+
+
+def test_a_look_that_was_cut_off_is_not_the_last_answer() -> None:
+    probe: Any = Slow()
+    with pytest.raises(ProbeError, match="not ready within 1 s; last answer: status 503"):
+        await_ready(
+            probe,
+            "127.0.0.1",
+            successes=1,
+            interval=0.1,
+            timeout=1,
+            still_running=lambda: None,
+            clock=FakeClock(),
+        )

@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 from ansible_collections.immutable.cutover.plugins.module_utils._apply import step_runner, targets
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.call import Interrupted
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.context import Release
+from ansible_collections.immutable.cutover.plugins.module_utils._apply.removal import Removal
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.step_runner import StepRunner
 from ansible_collections.immutable.cutover.plugins.module_utils._apply.timers import Timers
 from ansible_collections.immutable.cutover.plugins.module_utils._errors import CutoverError, Fenced
@@ -432,7 +433,7 @@ MUTANTS: dict[str, tuple[dict[str, bool], list[tuple[object, str, object]]]] = {
         {"lagging": True},
         [
             (targets._DrainWait, "refuse_routed", nothing),
-            (StepRunner, "_refuse_registered", nothing),
+            (Removal, "_refuse_registered", nothing),
         ],
     ),
     "FENCE": ({}, [(Lease, "guard", no_guard)]),
