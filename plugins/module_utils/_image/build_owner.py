@@ -11,6 +11,9 @@ from ansible_collections.immutable.cutover.plugins.module_utils._process import 
     identity,
 )
 
+_WORDS = 3
+"""Of which the name of a process is made."""
+
 
 def this_process() -> str:
     """Return what no other process of this or another machine, container or boot is called."""
@@ -18,5 +21,8 @@ def this_process() -> str:
 
 
 def is_dead(owner: str) -> bool:
-    """Tell whether that process is gone; of other machines and other containers this is not known."""
-    return has_ended(owner)
+    """Tell whether that process is gone; of other machines and other containers this is not known.
+
+    Behind its name an owner may have more, which tells the builds of one process apart.
+    """
+    return has_ended(" ".join(owner.split(" ")[:_WORDS]))
