@@ -36,8 +36,8 @@
 //   CAP        _apply/step_runner.py: _drain_now   _release/rolling.py: _process
 //   DRAINCHK   _apply/targets.py: await_drained    _load_balancer/haproxy.py: _refuse_busy
 //   VIEW       _apply/targets.py: refuse_routed    _load_balancer/haproxy.py: _confirmed
-//   DEREGISTER _apply/step_runner.py: _deregister  _apply/targets.py: deregister
-//   DESTROY    _apply/step_runner.py: _destroy, _refuse_registered   _apply/replicas.py: stop_replica
+//   DEREGISTER _apply/removal.py: deregister       _apply/targets.py: deregister
+//   DESTROY    _apply/removal.py: destroy, _refuse_registered   _apply/replicas.py: stop_replica
 //   FENCE      _lease.py: guard                    epoch: _lease.py: acquire
 //   Track      _apply/executor.py: _track          done: _apply/executor.py: _status
 
