@@ -51,13 +51,14 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.immutable.cutover.plugins.plugin_utils._timeline_page import page
-
 
 def timeline(rows: Any, title: str = "") -> str:
     """Return the page."""
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise AnsibleFilterError("timeline: must be given a list of the journal's rows")
+    # Late: Ansible reads every filter of a collection as soon as a playbook uses one of them.
+    from ansible_collections.immutable.cutover.plugins.plugin_utils._timeline_page import page
+
     return page(rows, str(title))
 
 

@@ -8,8 +8,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
-
 WAIT, TTL = 900, 60
 """Seconds, where nothing else is said."""
 SHORTEST_TTL = 5
@@ -26,6 +24,9 @@ class LeaseTimes:
 
 def parse_lease(value: object, path: str = "lease", wait: int = WAIT) -> LeaseTimes:
     """Validate the option C(lease); as in other options of Ansible's, a number may be written as a string."""
+    # Late: most runs say nothing here, and the controller compiles what it imports in each of them.
+    from ansible_collections.immutable.cutover.plugins.module_utils._release.fields import Fields
+
     if isinstance(value, Mapping):
         value = {key: _number(item) for key, item in value.items()}
     fields = Fields(value, path, "must be a mapping with wait and ttl")
