@@ -18,6 +18,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -131,10 +132,10 @@ class Kill:
     delay: float = 0.3
 
 
-def at(step: str, outcome: str, what: int, then: str, count: int = 1, **more: object) -> Kill:
+def at(step: str, outcome: str, what: int, then: str, count: int = 1, **more: Any) -> Kill:
     """Name a kill by the row of the journal it waits for."""
     name = f"{step}-{outcome}" + (f"-{count}" if count > 1 else "")
-    return Kill(name, journal(step, outcome, count), what, then, **more)  # type: ignore[arg-type]  # options by name
+    return Kill(name, journal(step, outcome, count), what, then, **more)
 
 
 KILLS = (

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,8 +35,8 @@ def books_balance(result: Result) -> None:
     assert sum(result.summary["requests"]["by_kind"].values()) == result.planned
 
 
-def load(url: str, out: Path, **more: object) -> Result:
-    result = Load(url, out=out, options=QUICK, **more).start().wait()  # type: ignore[arg-type]  # options by name
+def load(url: str, out: Path, **more: Any) -> Result:
+    result = Load(url, out=out, options=QUICK, **more).start().wait()
     books_balance(result)
     return result
 
